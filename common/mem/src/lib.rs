@@ -1,0 +1,2 @@
+//! Shared memory as regions, words and rings: checked, volatile, and replaceable by loom.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Channels and endpoints over links, in both rpmsg roles.
+#![no_std]

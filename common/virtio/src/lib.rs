@@ -1,0 +1,2 @@
+//! Virtqueues in both roles, feature negotiation, device status and the transports.
+#![no_std]

@@ -1,0 +1,1 @@
+//! The kinds of remote that sidecore can drive, one file each.

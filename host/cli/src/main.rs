@@ -1,0 +1,2 @@
+//! The `sidecore` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What Linux makes unsafe, made safe once.

@@ -1,0 +1,1 @@
+//! The life of a remote processor: firmware, resource table, states, backends.

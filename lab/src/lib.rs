@@ -1,0 +1,1 @@
+//! Suites, hostile peers, simulations, benchmarks and fuzz targets for sidecore.

@@ -1,0 +1,1 @@
+//! The firmware side: entry, resource table, trace, console, files and endpoints for a coprocessor.

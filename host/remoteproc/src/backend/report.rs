@@ -1,0 +1,136 @@
+//! What a backend tells: events, crashes, errors.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use sidecore_mem::{DeviceAddr, MapError};
+
+/// Something that happened to a remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It rang, or may have: look at every ring.
+    Kick,
+    /// It ended by itself with this exit code.
+    Exited {
+        /// 0 for success, as in a process.
+        code: i32,
+    },
+    /// It crashed or was found hung, and is halted.
+    Crashed(Crash),
+}
+
+/// How a remote crashed. What the executor observed is a fact; what the firmware wrote before it died is an
+/// allegation, kept apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// What happened.
+    pub kind: CrashKind,
+    /// Number of the POSIX signal that stands for it (11 for a bad access), for exit codes and dumps.
+    pub signal: u8,
+    /// Address of the instruction at which the remote was halted, where known.
+    pub pc: Option<DeviceAddr>,
+    /// All registers, where the executor can read them.
+    pub registers: Option<Registers>,
+    /// What the firmware says about it: its panic record, cleaned of control characters. Not to be trusted.
+    pub allegation: Option<String>,
+}
+
+/// What kind of crash it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CrashKind {
+    /// A memory access that the remote may not make.
+    Fault {
+        /// The address that was accessed.
+        address: DeviceAddr,
+    },
+    /// An instruction that does not exist, or that the remote may not execute.
+    IllegalInstruction,
+    /// The firmware gave up by itself: a panic or abort.
+    Abort,
+    /// It asked the system for something that its confinement forbids.
+    ForbiddenCall {
+        /// Number of the system call.
+        number: u64,
+    },
+    /// It did not feed its watchdog in time.
+    Hang,
+    /// Someone else killed it.
+    Killed,
+    /// Any other fatal condition; the signal number tells.
+    Other,
+}
+
+/// A remote's registers as ELF core notes carry them (`NT_PRSTATUS` `pr_reg`), with the ELF machine they are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// ELF `e_machine` whose register layout this is.
+    pub machine: u16,
+    /// The register set in that machine's order.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a backend could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// A memory that the remote needs cannot be had.
+    #[error("memory {name:?}: {error}")]
+    Memory {
+        /// Name of the memory.
+        name: String,
+        /// What is wrong with it.
+        error: MapError,
+    },
+    /// A memory is refused for a reason of the backend's own.
+    #[error("memory {name:?} at {at:?} of {len:#x} bytes: {reason}")]
+    MemoryRefused {
+        /// Name of the memory.
+        name: String,
+        /// Where it was wanted.
+        at: Option<DeviceAddr>,
+        /// Its length in bytes.
+        len: u64,
+        /// The reason, in words.
+        reason: String,
+    },
+    /// Bytes that are in no memory which the backend can write.
+    #[error("{len} bytes at {at} cannot be reached")]
+    Unreachable {
+        /// First byte.
+        at: DeviceAddr,
+        /// Number of bytes.
+        len: usize,
+    },
+    /// The call does not fit the state that the remote is in.
+    #[error("cannot {operation}: the remote is {state}")]
+    WrongState {
+        /// What was asked.
+        operation: &'static str,
+        /// What the remote is.
+        state: &'static str,
+    },
+    /// The kind of remote cannot do that.
+    #[error("this kind of remote cannot {operation}")]
+    Unsupported {
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The system refused something that the backend needs.
+    #[error("{operation}: {reason}")]
+    System {
+        /// What was tried, with its object.
+        operation: String,
+        /// The system's answer, and what to do about it where we know.
+        reason: String,
+    },
+    /// The executor (warden, emulator, kernel) is gone.
+    #[error("{executor} is gone: {reason}")]
+    ExecutorLost {
+        /// Which one.
+        executor: &'static str,
+        /// What is known of its end.
+        reason: String,
+    },
+}

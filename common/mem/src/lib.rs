@@ -20,6 +20,8 @@ extern crate std;
 
 mod address;
 mod map;
+#[cfg(not(loom))]
+mod memory;
 mod raw;
 mod region;
 mod scalar;
@@ -27,5 +29,7 @@ pub mod sync;
 
 pub use address::{DeviceAddr, PhysAddr};
 pub use map::{AddressMap, Located, MapError, Window};
+#[cfg(not(loom))]
+pub use memory::Memory;
 pub use region::{AccessError, Fault, Region, Ring, Word};
 pub use scalar::Scalar;

@@ -157,17 +157,14 @@ impl core::error::Error for MapError {}
 #[cfg(all(test, not(loom)))]
 mod tests {
     extern crate std;
-    use core::ptr::NonNull;
     use std::boxed::Box;
-    use std::vec;
 
     use super::*;
+    use crate::Memory;
 
-    #[allow(unsafe_code)]
     fn region(len: usize) -> Region {
-        let bytes = Box::leak(vec![0_u64; len.div_ceil(8)].into_boxed_slice());
-        // SAFETY: leaked memory to which no reference is kept.
-        unsafe { Region::from_raw(NonNull::from(bytes).cast(), len, ()) }
+        let memory: &'static Memory<256> = Box::leak(Box::default());
+        memory.region().slice(0, len).unwrap()
     }
 
     #[test]

@@ -1,23 +1,17 @@
 extern crate std;
 
-use core::ptr::NonNull;
 use std::boxed::Box;
 use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::Memory;
 
-/// A region over leaked, 64-byte aligned memory of the test's own.
+/// The first `len` bytes of leaked memory of the test's own.
 fn region(len: usize) -> Region {
-    #[repr(align(64))]
-    #[derive(Clone)]
-    struct Line(#[allow(dead_code)] [u8; 64]);
-    let lines: &'static mut [Line] =
-        Box::leak(vec![Line([0; 64]); len.div_ceil(64).max(1)].into_boxed_slice());
-    let base = NonNull::from(lines).cast::<u8>();
-    // SAFETY: leaked memory of at least `len` bytes to which no reference is kept.
-    unsafe { Region::from_raw(base, len, ()) }
+    let memory: &'static Memory<256> = Box::leak(Box::default());
+    memory.region().slice(0, len).unwrap()
 }
 
 #[test]

@@ -164,7 +164,7 @@ mod tests {
 
     fn region(len: usize) -> Region {
         let memory: &'static Memory<256> = Box::leak(Box::default());
-        memory.region().slice(0, len).unwrap()
+        memory.region().slice(0, len).expect("at most 256 bytes")
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::Memory;
 /// The first `len` bytes of leaked memory of the test's own.
 fn region(len: usize) -> Region {
     let memory: &'static Memory<256> = Box::leak(Box::default());
-    memory.region().slice(0, len).unwrap()
+    memory.region().slice(0, len).expect("at most 256 bytes")
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! The configuration space of the rpmsg device, which gives the sizes of the buffers.
+//!
+//! Provisional: Linux `include/linux/rpmsg/virtio_rpmsg.h`, `struct virtio_rpmsg_config` (2026), known from its
+//! patches. It counts only once [`F_BUFSZ`](crate::features::F_BUFSZ) is negotiated. Other stacks have used the same
+//! bits with other layouts; what they wrote fails the check of `version` or `size`.
+
+use crate::{
+    Fault, Malformed,
+    bytes::{put, u8_at, u16_at, u32_at},
+};
+
+/// Sizes of the buffers, 11 bytes, packed: its 32-bit words are *not* aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RpmsgConfig {
+    /// Version of the layout, [`VERSION`](Self::VERSION).
+    pub version: u8,
+    /// Bytes of the layout, at least [`SIZE`](Self::SIZE); a later one may be longer.
+    pub size: u16,
+    /// Bytes of a buffer in which the remote sends, the header included; the host receives in it.
+    pub txbuf_size: u32,
+    /// Bytes of a buffer in which the remote receives, the header included; the host sends in it.
+    pub rxbuf_size: u32,
+}
+
+impl RpmsgConfig {
+    /// Bytes in the configuration space.
+    pub const SIZE: usize = 11;
+
+    /// The known version.
+    pub const VERSION: u8 = 1;
+
+    /// A configuration of the known version with these buffer sizes, both as the remote sees them.
+    #[must_use]
+    pub const fn new(txbuf_size: u32, rxbuf_size: u32) -> RpmsgConfig {
+        RpmsgConfig { version: Self::VERSION, size: Self::SIZE as u16, txbuf_size, rxbuf_size }
+    }
+
+    /// Reads the configuration space. The buffer sizes are as the firmware wrote them: whether a header fits into
+    /// such a buffer, and such buffers into memory, is for the reader to judge.
+    ///
+    /// # Errors
+    /// The bytes end too early, `version` is not 1, or `size` is less than 11 or more than there is.
+    pub fn parse(bytes: &[u8]) -> Result<RpmsgConfig, Malformed> {
+        let present = bytes.len() as u64;
+        let Some((fixed, _later)) = bytes.split_first_chunk::<{ RpmsgConfig::SIZE }>() else {
+            let fault = Fault::Truncated { needed: Self::SIZE as u64, present };
+            return Err(Malformed { field: "config_len", value: present, fault });
+        };
+        let config = RpmsgConfig {
+            version: u8_at::<{ at::VERSION }, _>(fixed),
+            size: u16_at::<{ at::SIZE }, _>(fixed),
+            txbuf_size: u32_at::<{ at::TXBUF_SIZE }, _>(fixed),
+            rxbuf_size: u32_at::<{ at::RXBUF_SIZE }, _>(fixed),
+        };
+        if config.version != Self::VERSION {
+            let fault = Fault::Unsupported { supported: Self::VERSION.into() };
+            return Err(Malformed { field: "version", value: config.version.into(), fault });
+        }
+        let size = u64::from(config.size);
+        if size < Self::SIZE as u64 || size > present {
+            let fault = Fault::OutOfRange { min: Self::SIZE as u64, max: present };
+            return Err(Malformed { field: "size", value: size, fault });
+        }
+        Ok(config)
+    }
+
+    /// The configuration as it lies in its space.
+    #[must_use]
+    pub const fn emit(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        put::<{ at::VERSION }, _, _>(&mut bytes, self.version.to_le_bytes());
+        put::<{ at::SIZE }, _, _>(&mut bytes, self.size.to_le_bytes());
+        put::<{ at::TXBUF_SIZE }, _, _>(&mut bytes, self.txbuf_size.to_le_bytes());
+        put::<{ at::RXBUF_SIZE }, _, _>(&mut bytes, self.rxbuf_size.to_le_bytes());
+        bytes
+    }
+}
+
+mod at {
+    pub(super) const VERSION: usize = 0;
+    pub(super) const SIZE: usize = 1;
+    pub(super) const TXBUF_SIZE: usize = 3;
+    pub(super) const RXBUF_SIZE: usize = 7;
+}

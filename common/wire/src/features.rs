@@ -1,0 +1,222 @@
+//! THE registry of feature bits, and of the numbers that sidecore reserves for itself.
+//!
+//! A bit is a constant below *and* a row of [`REGISTRY`]; a test keeps the two together. Bits 0 to 23 belong to the
+//! device type, here rpmsg; 24 to 49 to the rings and the transport (virtio 1.3, 2.2 and 6). The resource table
+//! has room for the low 32 bits only.
+
+use core::fmt;
+
+use crate::resource_table::vdev;
+
+/// The device announces and hears of channels by the [name service](crate::name_service).
+pub const F_NS: u64 = 1 << 0;
+/// The [configuration space](crate::config) gives the sizes of the buffers. Provisional.
+pub const F_BUFSZ: u64 = 1 << 1;
+/// Descriptors may point at tables of descriptors.
+pub const INDIRECT_DESC: u64 = 1 << 28;
+/// `used_event` and `available_event` say when to notify.
+pub const EVENT_IDX: u64 = 1 << 29;
+/// The device follows virtio 1.0 or later.
+pub const VERSION_1: u64 = 1 << 32;
+/// Addresses on the ring are translated by the platform.
+pub const ACCESS_PLATFORM: u64 = 1 << 33;
+/// The rings are packed rather than split.
+pub const RING_PACKED: u64 = 1 << 34;
+/// The device uses buffers in the order in which they were made available.
+pub const IN_ORDER: u64 = 1 << 35;
+/// The memory accesses of both sides are ordered as the platform orders those of its devices.
+pub const ORDER_PLATFORM: u64 = 1 << 36;
+/// Notifications carry the ring's number and position.
+pub const NOTIFICATION_DATA: u64 = 1 << 38;
+/// The driver may reset one ring alone.
+pub const RING_RESET: u64 = 1 << 40;
+
+/// First of the eight device bits (16 to 23) that sidecore keeps for its own features; none is in use.
+pub const FIRST_OWN_BIT: u32 = 16;
+/// Last of the device bits that sidecore keeps for its own features.
+pub const LAST_OWN_BIT: u32 = 23;
+
+/// The one vendor entry type of resource tables that sidecore reserves for itself. Unused so far: no table that
+/// sidecore writes carries it, and one that is read is a vendor entry like any other.
+pub const VENDOR_ENTRY_TYPE: u32 = 0x15C;
+
+/// A row of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Number of the bit, 0 to 63.
+    pub bit: u32,
+    /// Name as in the specification, without `VIRTIO_` and the like.
+    pub name: &'static str,
+    /// Whose bit it is.
+    pub owner: Owner,
+    /// How firm the number is.
+    pub status: Standing,
+    /// What it means, in one line.
+    pub text: &'static str,
+    /// Where it is defined.
+    pub source: &'static str,
+}
+
+impl Feature {
+    /// The bit as a mask.
+    #[must_use]
+    pub const fn mask(&self) -> u64 {
+        1u64.wrapping_shl(self.bit)
+    }
+}
+
+/// Who gives a feature bit its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The rpmsg device (virtio device id 7); on other devices the same bit means something else.
+    Rpmsg,
+    /// The rings or the transport, the same for every device.
+    Transport,
+}
+
+/// How firm a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Ours: nobody else knows it yet.
+    Ours,
+    /// Known from mailing lists or drafts; it may still change.
+    Provisional,
+    /// In a released specification or a released Linux.
+    Standard,
+}
+
+/// Every feature bit that sidecore knows, by number.
+pub const REGISTRY: &[Feature] = &[
+    Feature {
+        bit: 0,
+        name: "F_NS",
+        owner: Owner::Rpmsg,
+        status: Standing::Standard,
+        text: "channels are announced by the name service",
+        source: "Linux drivers/rpmsg/virtio_rpmsg_bus.c, VIRTIO_RPMSG_F_NS",
+    },
+    Feature {
+        bit: 1,
+        name: "F_BUFSZ",
+        owner: Owner::Rpmsg,
+        status: Standing::Provisional,
+        text: "the configuration space gives the sizes of the buffers",
+        source: "Linux include/linux/rpmsg/virtio_rpmsg.h, VIRTIO_RPMSG_F_BUFSZ (2026)",
+    },
+    Feature {
+        bit: 28,
+        name: "INDIRECT_DESC",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "descriptors may point at tables of descriptors",
+        source: "virtio 1.3, 2.7.5.3",
+    },
+    Feature {
+        bit: 29,
+        name: "EVENT_IDX",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "each side says at which index it wants to be notified",
+        source: "virtio 1.3, 2.7.7 and 2.7.10",
+    },
+    Feature {
+        bit: 32,
+        name: "VERSION_1",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "the device follows virtio 1.0 or later",
+        source: "virtio 1.3, 6",
+    },
+    Feature {
+        bit: 33,
+        name: "ACCESS_PLATFORM",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "the platform translates or restricts addresses on the ring",
+        source: "virtio 1.3, 6",
+    },
+    Feature {
+        bit: 34,
+        name: "RING_PACKED",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "the rings are packed",
+        source: "virtio 1.3, 2.8",
+    },
+    Feature {
+        bit: 35,
+        name: "IN_ORDER",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "buffers are used in the order in which they were made available",
+        source: "virtio 1.3, 6",
+    },
+    Feature {
+        bit: 36,
+        name: "ORDER_PLATFORM",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "memory accesses are ordered as the platform orders those of its devices",
+        source: "virtio 1.3, 6",
+    },
+    Feature {
+        bit: 38,
+        name: "NOTIFICATION_DATA",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "notifications carry the ring's number and position",
+        source: "virtio 1.3, 2.9",
+    },
+    Feature {
+        bit: 40,
+        name: "RING_RESET",
+        owner: Owner::Transport,
+        status: Standing::Standard,
+        text: "one ring may be reset alone",
+        source: "virtio 1.3, 2.6.1",
+    },
+];
+
+/// The feature bits of an rpmsg device as words, lowest first: `F_NS | EVENT_IDX | bit 45`; `none` for none.
+#[must_use]
+pub const fn names(bits: u64) -> Names {
+    names_for(vdev::ID_RPMSG, bits)
+}
+
+/// The feature bits of a device of any virtio id as words. The registry knows the device bits of rpmsg alone; those of
+/// another device are shown by number.
+#[must_use]
+pub const fn names_for(device_id: u32, bits: u64) -> Names {
+    Names { device_id, bits }
+}
+
+/// A set of feature bits that displays as words; see [`names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    device_id: u32,
+    bits: u64,
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bits == 0 {
+            return f.write_str("none");
+        }
+        let mut separator = "";
+        for bit in (0..u64::BITS).filter(|bit| self.bits >> bit & 1 != 0) {
+            f.write_str(separator)?;
+            separator = " | ";
+            match REGISTRY.iter().find(|row| row.bit == bit && self.knows(row.owner)) {
+                Some(row) => f.write_str(row.name)?,
+                None => write!(f, "bit {bit}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Names {
+    fn knows(&self, owner: Owner) -> bool {
+        owner == Owner::Transport || self.device_id == vdev::ID_RPMSG
+    }
+}

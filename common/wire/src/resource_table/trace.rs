@@ -1,0 +1,54 @@
+use super::FixedName;
+use crate::bytes::{put, take, u32_at};
+
+/// A buffer in which the firmware writes a trace as text: 48 bytes, the type included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Trace {
+    /// Device address of the buffer.
+    pub da: u32,
+    /// Bytes of the buffer.
+    pub len: u32,
+    /// Zero; Linux refuses anything else.
+    pub reserved: u32,
+    /// Name of the buffer.
+    pub name: FixedName,
+}
+
+impl Trace {
+    /// Bytes in the table, the type included.
+    pub const SIZE: usize = 48;
+
+    /// The type with which the entry begins.
+    pub const KIND: u32 = 2;
+
+    /// Reads an entry. The type at its beginning is the caller's to check.
+    #[must_use]
+    pub const fn parse(bytes: &[u8; Self::SIZE]) -> Trace {
+        Trace {
+            da: u32_at::<{ at::DA }, _>(bytes),
+            len: u32_at::<{ at::LEN }, _>(bytes),
+            reserved: u32_at::<{ at::RESERVED }, _>(bytes),
+            name: FixedName(take::<{ at::NAME }, _, _>(bytes)),
+        }
+    }
+
+    /// The entry as it lies in the table, its type included.
+    #[must_use]
+    pub const fn emit(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        put::<{ at::KIND }, _, _>(&mut bytes, Self::KIND.to_le_bytes());
+        put::<{ at::DA }, _, _>(&mut bytes, self.da.to_le_bytes());
+        put::<{ at::LEN }, _, _>(&mut bytes, self.len.to_le_bytes());
+        put::<{ at::RESERVED }, _, _>(&mut bytes, self.reserved.to_le_bytes());
+        put::<{ at::NAME }, _, _>(&mut bytes, self.name.0);
+        bytes
+    }
+}
+
+mod at {
+    pub(super) const KIND: usize = 0;
+    pub(super) const DA: usize = 4;
+    pub(super) const LEN: usize = 8;
+    pub(super) const RESERVED: usize = 12;
+    pub(super) const NAME: usize = 16;
+}

@@ -1,0 +1,146 @@
+//! The hand-over page of the sandbox: one page of shared memory between the main side's warden and boot stub, which
+//! fill it before the remote starts, and the firmware.
+//!
+//! Our own layout, 4096 bytes. All words are little endian and naturally aligned, so that each can be loaded and
+//! stored at once while both sides run; the words that one side writes and the other polls lie on cache lines of their
+//! own (64 bytes). Each constant is an offset in bytes from the beginning of the page, which begins on a page boundary.
+//!
+//! | bytes | who writes | what |
+//! | --- | --- | --- |
+//! | 0..64 | boot stub, before the start | what the firmware must know |
+//! | 64..128 | main side | whether it sleeps |
+//! | 128..192 | remote | whether it sleeps |
+//! | 192..256 | remote | watchdog |
+//! | 256..1024 | remote | panic record |
+//! | 1024..1044 | boot stub, before the start | what the warden gave the remote |
+//!
+//! The main side believes nothing that it reads back from this page; the panic record above all is an allegation.
+
+use crate::{
+    Fault, Malformed,
+    bytes::{put, u32_at, u64_at},
+};
+
+/// Bytes of the page.
+pub const SIZE: usize = 4096;
+
+/// `u32`: [`MAGIC_VALUE`].
+pub const MAGIC: usize = 0;
+/// What [`MAGIC`] holds: the bytes `PBCS`, read as a word.
+pub const MAGIC_VALUE: u32 = 0x5343_4250;
+/// `u32`: version of this layout, [`VERSION_VALUE`].
+pub const VERSION: usize = 4;
+/// What [`VERSION`] holds.
+pub const VERSION_VALUE: u32 = 1;
+/// `u64`: device address of the resource table; 0 if the image has none.
+pub const TABLE_DA: usize = 8;
+/// `u32`: bytes of the resource table.
+pub const TABLE_LEN: usize = 16;
+/// `u64`: frequency of the time-stamp counter in Hz; 0 if unknown.
+pub const TICK_HZ: usize = 24;
+/// `u32`: CPUs on which the remote may run. With 1 nobody spins, for the peer cannot run meanwhile.
+pub const CPU_COUNT: usize = 32;
+/// `i32`: number of the descriptor that the remote reads to be woken up.
+pub const DOORBELL_IN: usize = 36;
+/// `i32`: number of the descriptor that the remote writes to wake the main side up.
+pub const DOORBELL_OUT: usize = 40;
+
+/// `u32`: not zero while the main side sleeps, or is about to, and wants the doorbell. The main side sets it, then
+/// looks for work once more, then sleeps.
+pub const HOST_ASLEEP: usize = 64;
+/// `u32`: the same for the remote.
+pub const REMOTE_ASLEEP: usize = 128;
+
+/// `u32`: the firmware promises to count [`WATCHDOG_COUNT`] up at least once in so many milliseconds; 0 while it
+/// promises nothing.
+pub const WATCHDOG_PERIOD_MS: usize = 192;
+/// `u32`: the firmware counts it up, modulo 2^32.
+pub const WATCHDOG_COUNT: usize = 196;
+
+/// `u32`: bytes of the panic record, written after the record itself; 0 if there is none.
+pub const PANIC_LEN: usize = 256;
+/// The panic record, UTF-8 text `file:line: message`, up to [`PANIC_TEXT_END`]. An allegation of the firmware.
+pub const PANIC_TEXT: usize = 260;
+/// Where the room for the panic record ends.
+pub const PANIC_TEXT_END: usize = 1024;
+
+/// `u64`: the address just above the remote's stack.
+pub const STACK_TOP: usize = 1024;
+/// `u64`: bytes of the remote's stack, without its guard.
+pub const STACK_SIZE: usize = 1032;
+/// `u32`: memories that were mapped for the remote, this page and the stack not counted.
+pub const MEMORIES_COUNT: usize = 1040;
+
+/// What the boot stub writes into a fresh page; all else in it begins as zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HandOver {
+    /// See [`TABLE_DA`].
+    pub table_da: u64,
+    /// See [`TABLE_LEN`].
+    pub table_len: u32,
+    /// See [`TICK_HZ`].
+    pub tick_hz: u64,
+    /// See [`CPU_COUNT`].
+    pub cpu_count: u32,
+    /// See [`DOORBELL_IN`].
+    pub doorbell_in: i32,
+    /// See [`DOORBELL_OUT`].
+    pub doorbell_out: i32,
+    /// See [`STACK_TOP`].
+    pub stack_top: u64,
+    /// See [`STACK_SIZE`].
+    pub stack_size: u64,
+    /// See [`MEMORIES_COUNT`].
+    pub memories_count: u32,
+}
+
+impl HandOver {
+    /// Bytes of the page.
+    pub const SIZE: usize = SIZE;
+
+    /// Reads a page.
+    ///
+    /// # Errors
+    /// The magic or the version is not that of this layout.
+    pub const fn parse(bytes: &[u8; SIZE]) -> Result<HandOver, Malformed> {
+        let magic = u32_at::<MAGIC, _>(bytes);
+        if magic != MAGIC_VALUE {
+            let fault = Fault::Unsupported { supported: MAGIC_VALUE as u64 };
+            return Err(Malformed { field: "magic", value: magic as u64, fault });
+        }
+        let version = u32_at::<VERSION, _>(bytes);
+        if version != VERSION_VALUE {
+            let fault = Fault::Unsupported { supported: VERSION_VALUE as u64 };
+            return Err(Malformed { field: "version", value: version as u64, fault });
+        }
+        Ok(HandOver {
+            table_da: u64_at::<TABLE_DA, _>(bytes),
+            table_len: u32_at::<TABLE_LEN, _>(bytes),
+            tick_hz: u64_at::<TICK_HZ, _>(bytes),
+            cpu_count: u32_at::<CPU_COUNT, _>(bytes),
+            doorbell_in: u32_at::<DOORBELL_IN, _>(bytes).cast_signed(),
+            doorbell_out: u32_at::<DOORBELL_OUT, _>(bytes).cast_signed(),
+            stack_top: u64_at::<STACK_TOP, _>(bytes),
+            stack_size: u64_at::<STACK_SIZE, _>(bytes),
+            memories_count: u32_at::<MEMORIES_COUNT, _>(bytes),
+        })
+    }
+
+    /// A fresh page.
+    #[must_use]
+    pub const fn emit(&self) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        put::<MAGIC, _, _>(&mut bytes, MAGIC_VALUE.to_le_bytes());
+        put::<VERSION, _, _>(&mut bytes, VERSION_VALUE.to_le_bytes());
+        put::<TABLE_DA, _, _>(&mut bytes, self.table_da.to_le_bytes());
+        put::<TABLE_LEN, _, _>(&mut bytes, self.table_len.to_le_bytes());
+        put::<TICK_HZ, _, _>(&mut bytes, self.tick_hz.to_le_bytes());
+        put::<CPU_COUNT, _, _>(&mut bytes, self.cpu_count.to_le_bytes());
+        put::<DOORBELL_IN, _, _>(&mut bytes, self.doorbell_in.to_le_bytes());
+        put::<DOORBELL_OUT, _, _>(&mut bytes, self.doorbell_out.to_le_bytes());
+        put::<STACK_TOP, _, _>(&mut bytes, self.stack_top.to_le_bytes());
+        put::<STACK_SIZE, _, _>(&mut bytes, self.stack_size.to_le_bytes());
+        put::<MEMORIES_COUNT, _, _>(&mut bytes, self.memories_count.to_le_bytes());
+        bytes
+    }
+}

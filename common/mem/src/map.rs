@@ -154,7 +154,8 @@ impl fmt::Display for MapError {
 
 impl core::error::Error for MapError {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     extern crate std;
     use std::boxed::Box;

@@ -338,5 +338,6 @@ impl fmt::Display for AccessError {
 
 impl core::error::Error for AccessError {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

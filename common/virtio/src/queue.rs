@@ -1,0 +1,138 @@
+//! The seam between queues and what is built on them: one trait for each role, for every ring format.
+
+use sidecore_mem::DeviceAddr;
+
+use crate::QueueError;
+
+/// The driver's end of a virtqueue: makes buffers available and takes them back used.
+///
+/// A descriptor is *free*, *held* by the caller (after [`reserve`](DriverQueue::reserve) or
+/// [`pop_used`](DriverQueue::pop_used)), or *in flight*. A held one is given to the device by
+/// [`offer`](DriverQueue::offer) or back to the queue by [`free`](DriverQueue::free); nothing else makes it usable
+/// again, so a buffer that is bound to it stays the caller's for as long as it is held.
+///
+/// Nothing that was offered is visible to the device before [`publish`](DriverQueue::publish).
+pub trait DriverQueue {
+    /// Number of descriptors.
+    fn num(&self) -> u16;
+
+    /// Takes a free descriptor, or `None` where all are held or in flight.
+    fn reserve(&self) -> Option<u16>;
+
+    /// Gives a held descriptor to the device with one buffer.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`].
+    fn offer(&self, head: u16, buffer: Buffer) -> Result<(), QueueError>;
+
+    /// Gives a chain of buffers to the device, those that it may write last, and answers the chain's head.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`] and [`QueueError::ChainLength`]; nothing has been taken then.
+    fn add(&self, chain: &[Buffer]) -> Result<u16, QueueError>;
+
+    /// Makes everything that was offered visible and tells whether the device wants a notification for it.
+    #[must_use = "a wanted notification that is not sent stalls the device"]
+    fn publish(&self) -> bool;
+
+    /// Takes the next used chain, or `None` where the device has used nothing more. The chain's head is held by
+    /// the caller then; the rest of a longer chain is free.
+    ///
+    /// # Errors
+    /// The device broke a rule (`Peer…`). The queue stays as it is.
+    fn pop_used(&self) -> Result<Option<Used>, QueueError>;
+
+    /// Gives a held descriptor back to the queue.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`].
+    fn free(&self, head: u16) -> Result<(), QueueError>;
+
+    /// Asks the device to notify when it uses a buffer, and tells whether something was used meanwhile (then look
+    /// before sleeping).
+    #[must_use = "what came meanwhile raises no notification"]
+    fn enable_notifications(&self) -> bool;
+
+    /// Lets the device know that no notification is wanted. A hint: some may come all the same.
+    fn disable_notifications(&self);
+}
+
+/// The device's end of a virtqueue: takes what the driver made available and gives it back used.
+///
+/// Nothing that was given back is visible to the driver before [`publish`](DeviceQueue::publish).
+pub trait DeviceQueue {
+    /// Number of descriptors.
+    fn num(&self) -> u16;
+
+    /// Takes the next available chain, or `None` where there is none. Its head must be given back once, by
+    /// [`add_used`](DeviceQueue::add_used) or, if it was the last one taken, by
+    /// [`undo_pop`](DeviceQueue::undo_pop).
+    ///
+    /// # Errors
+    /// The driver broke a rule (`Peer…`).
+    fn pop_available(&self) -> Result<Option<u16>, QueueError>;
+
+    /// The one buffer of a chain that has just one: what an rpmsg ring carries.
+    ///
+    /// # Errors
+    /// The chain is longer, or indirect, or its buffer has the wrong direction (`Peer…`).
+    fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError>;
+
+    /// Gives a chain back, of whose writable part `written` bytes were written.
+    fn add_used(&self, head: u16, written: u32);
+
+    /// Makes everything that was given back visible and tells whether the driver wants a notification for it.
+    #[must_use = "a wanted notification that is not sent stalls the driver"]
+    fn publish(&self) -> bool;
+
+    /// Asks the driver to notify when it makes a buffer available, and tells whether one came meanwhile.
+    #[must_use = "what came meanwhile raises no notification"]
+    fn enable_notifications(&self) -> bool;
+
+    /// Lets the driver know that no notification is wanted. A hint: some may come all the same.
+    fn disable_notifications(&self);
+}
+
+/// Rings the peer's doorbell for a queue.
+pub trait Notify {
+    /// Tells the peer that the queue with this index has something for it. Called after the publication, behind
+    /// a full fence. May be spurious, may not be lost.
+    fn notify(&self, queue: u16);
+}
+
+impl<F: Fn(u16)> Notify for F {
+    #[inline]
+    fn notify(&self, queue: u16) {
+        self(queue);
+    }
+}
+
+/// One buffer of a chain, as a descriptor tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Where it is, in the address space that the ring uses.
+    pub addr: DeviceAddr,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Who writes it.
+    pub direction: Direction,
+}
+
+/// Who writes a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The driver: the device may only read it.
+    ToDevice,
+    /// The device may write it.
+    FromDevice,
+}
+
+/// A chain that the device has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// First descriptor of the chain, now held by the caller.
+    pub head: u16,
+    /// Bytes that the device claims to have written. A claim: check it against the buffer. Some devices (OpenAMP)
+    /// put the buffer's size here even for buffers that they may only read.
+    pub len: u32,
+}

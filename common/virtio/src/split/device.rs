@@ -1,0 +1,183 @@
+//! The device's end of a split ring.
+
+use core::cell::Cell;
+
+use sidecore_mem::sync::full_fence;
+use sidecore_mem::{AddressMap, DeviceAddr};
+use sidecore_wire::split::{
+    AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, USED_NO_NOTIFY, need_event,
+};
+
+use super::{Parts, Walk, unpack};
+use crate::{Buffer, DeviceQueue, Direction, QueueError, RingFeatures};
+
+/// The device's end of a split ring.
+///
+/// It has no memory of its own for each descriptor: a chain that was taken is known by its head, and the caller
+/// keeps what it read of the descriptors (the driver can change them at any time).
+#[derive(Debug)]
+pub struct Device<O = ()> {
+    parts: Parts<O>,
+    /// Entries taken from the available ring.
+    taken: Cell<u16>,
+    /// The driver's index when it was read last.
+    seen: Cell<u16>,
+    /// Entries written to the used ring.
+    returned: Cell<u16>,
+    /// Entries that the driver was shown.
+    published: Cell<u16>,
+    /// Chains taken and not yet given back.
+    outstanding: Cell<u16>,
+    features: RingFeatures,
+}
+
+impl<O: Clone> Device<O> {
+    /// The device's end of a ring that the driver has set up.
+    ///
+    /// The used index is taken as it is found, not as zero: rpmsg-lite's driver hands its transmit buffers over as
+    /// entries that are used already.
+    pub fn new(parts: Parts<O>, features: RingFeatures) -> Self {
+        let used = parts.used_index.load_acquire();
+        Self {
+            parts,
+            taken: Cell::new(0),
+            seen: Cell::new(0),
+            returned: Cell::new(used),
+            published: Cell::new(used),
+            outstanding: Cell::new(0),
+            features,
+        }
+    }
+}
+
+impl<O> Device<O> {
+    /// All buffers of a chain that was taken, each checked as it comes (2.7.4, 2.7.5). Ends after at most `num`
+    /// buffers, whatever the driver does meanwhile. Indirect tables are looked up in `map`.
+    pub fn walk<'q, const N: usize>(&'q self, head: u16, map: &'q AddressMap<O, N>) -> Walk<'q, O, N> {
+        Walk::new(self, head, map)
+    }
+
+    /// Puts the chain that was taken last back, as if it had not been taken.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`] where no chain is out.
+    pub fn undo_pop(&self, head: u16) -> Result<(), QueueError> {
+        let outstanding = self.outstanding.get().checked_sub(1).ok_or(QueueError::NotHeld { head })?;
+        self.outstanding.set(outstanding);
+        self.taken.set(self.taken.get().wrapping_sub(1));
+        Ok(())
+    }
+
+    /// Chains taken and not yet given back.
+    pub fn outstanding(&self) -> u16 {
+        self.outstanding.get()
+    }
+
+    pub(super) fn features(&self) -> RingFeatures {
+        self.features
+    }
+
+    /// A private copy of a descriptor: address, length, flags, next.
+    #[inline(always)]
+    pub(super) fn descriptor(&self, index: u16) -> (DeviceAddr, u32, u16, u16) {
+        let at = 2 * usize::from(index);
+        let addr = self.parts.descriptors.load(at);
+        let (len, flags, next) = unpack(self.parts.descriptors.load(at + 1));
+        (DeviceAddr(addr), len, flags, next)
+    }
+}
+
+impl<O> DeviceQueue for Device<O> {
+    #[inline(always)]
+    fn num(&self) -> u16 {
+        self.parts.num
+    }
+
+    #[inline(always)]
+    fn pop_available(&self) -> Result<Option<u16>, QueueError> {
+        let taken = self.taken.get();
+        if taken == self.seen.get() {
+            // Acquire: entries, descriptors and buffers are read after the index that published them.
+            let theirs = self.parts.available_index.load_acquire();
+            if theirs == taken {
+                return Ok(None);
+            }
+            let limit = self.parts.num.wrapping_sub(self.outstanding.get());
+            if theirs.wrapping_sub(taken) > limit {
+                return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+            }
+            self.seen.set(theirs);
+        }
+        let head = self.parts.available.load(usize::from(taken));
+        if head >= self.parts.num {
+            return Err(QueueError::PeerBadId { id: u32::from(head), num: self.parts.num });
+        }
+        self.taken.set(taken.wrapping_add(1));
+        self.outstanding.set(self.outstanding.get().wrapping_add(1));
+        Ok(Some(head))
+    }
+
+    #[inline(always)]
+    fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError> {
+        let (addr, len, flags, _) = self.descriptor(head);
+        let wanted = match direction {
+            Direction::ToDevice => 0,
+            Direction::FromDevice => DESC_WRITE,
+        };
+        if flags & (DESC_NEXT | DESC_INDIRECT | DESC_WRITE) != wanted {
+            return Err(QueueError::PeerBadDescriptor {
+                index: head,
+                field: "flags",
+                value: u64::from(flags),
+            });
+        }
+        Ok(Buffer { addr, len, direction })
+    }
+
+    #[inline(always)]
+    fn add_used(&self, head: u16, written: u32) {
+        let returned = self.returned.get();
+        let at = 2 * usize::from(returned);
+        self.parts.used.store(at, u32::from(head));
+        self.parts.used.store(at + 1, written);
+        self.returned.set(returned.wrapping_add(1));
+        self.outstanding.set(self.outstanding.get().saturating_sub(1));
+    }
+
+    #[inline(always)]
+    fn publish(&self) -> bool {
+        let new = self.returned.get();
+        let old = self.published.get();
+        if new == old {
+            return false;
+        }
+        // Release: whoever sees the index sees the elements, and what was written to the buffers (2.7.8.2).
+        self.parts.used_index.store_release(new);
+        self.published.set(new);
+        // Full: as in the driver's `publish`.
+        full_fence();
+        if self.features.event_index {
+            need_event(self.parts.used_event.load(), new, old)
+        } else {
+            self.parts.available_flags.load() & AVAIL_NO_INTERRUPT == 0
+        }
+    }
+
+    fn enable_notifications(&self) -> bool {
+        let taken = self.taken.get();
+        if self.features.event_index {
+            self.parts.available_event.store(taken);
+        } else {
+            self.parts.used_flags.store(0);
+        }
+        // Full: as in the driver's `enable_notifications`.
+        full_fence();
+        self.parts.available_index.load_acquire() != taken
+    }
+
+    fn disable_notifications(&self) {
+        if !self.features.event_index {
+            self.parts.used_flags.store(USED_NO_NOTIFY);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The driver's end of a split ring.
+
+use core::cell::Cell;
+
+use sidecore_mem::sync::full_fence;
+use sidecore_mem::{DeviceAddr, Region};
+use sidecore_wire::split::{
+    AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, USED_NO_NOTIFY, need_event,
+};
+
+use super::{Parts, pack};
+use crate::{Buffer, Direction, DriverQueue, QueueError, RingFeatures, Used};
+
+/// The driver's end of a split ring.
+///
+/// `S` is the storage for the driver's own record of each descriptor, at least as many slots as the ring has
+/// descriptors: an array in firmware, a boxed slice on Linux. Nothing that the driver relies on lies where the
+/// device can write: descriptors are written and never read back.
+#[derive(Debug)]
+pub struct Driver<S, O = ()> {
+    parts: Parts<O>,
+    slots: S,
+    /// First of the free descriptors, linked by [`Slot::next`]; `num` where none is free.
+    free: Cell<u16>,
+    free_count: Cell<u16>,
+    /// Entries written to the available ring.
+    offered: Cell<u16>,
+    /// Entries that the device was shown.
+    published: Cell<u16>,
+    /// Entries taken from the used ring.
+    taken: Cell<u16>,
+    /// The device's index when it was read last.
+    seen: Cell<u16>,
+    event_index: bool,
+}
+
+/// What a driver remembers of one descriptor.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    state: Cell<State>,
+    /// The next free descriptor, or the next of the chain in flight.
+    next: Cell<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Free,
+    /// Reserved, or used and not yet given back: the caller's.
+    Held,
+    /// The head of a chain of one that is with the device.
+    Single,
+    /// The head of a longer chain that is with the device.
+    Chain,
+    /// Another part of a chain that is with the device.
+    Part,
+}
+
+impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O> {
+    /// A driver for the ring, which is cleared: the device must not be looking at it yet.
+    ///
+    /// # Errors
+    /// [`QueueError::Storage`] where there are fewer slots than descriptors.
+    pub fn new(parts: Parts<O>, features: RingFeatures, storage: S) -> Result<Self, QueueError> {
+        let num = parts.num;
+        let slots = storage.as_ref();
+        if slots.len() < usize::from(num) {
+            return Err(QueueError::Storage { slots: slots.len(), num });
+        }
+        for (slot, next) in slots.iter().zip(1..=num) {
+            slot.state.set(State::Free);
+            slot.next.set(next);
+        }
+        parts.clear();
+        Ok(Self {
+            parts,
+            slots: storage,
+            free: Cell::new(0),
+            free_count: Cell::new(num),
+            offered: Cell::new(0),
+            published: Cell::new(0),
+            taken: Cell::new(0),
+            seen: Cell::new(0),
+            event_index: features.event_index,
+        })
+    }
+}
+
+impl<S: AsRef<[Slot]>, O> Driver<S, O> {
+    /// Descriptors that [`DriverQueue::reserve`] can still give.
+    pub fn free_count(&self) -> u16 {
+        self.free_count.get()
+    }
+
+    /// Gives a chain to the device through one descriptor, by a table of descriptors in memory of the caller's
+    /// (2.7.5.3). The table must stay untouched until the chain comes back. For devices that accepted
+    /// `VIRTIO_F_INDIRECT_DESC`.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`], [`QueueError::ChainLength`], or [`QueueError::Access`] where the table is shorter
+    /// than 16 bytes a buffer.
+    pub fn add_indirect(
+        &self,
+        chain: &[Buffer],
+        table: &Region<O>,
+        table_addr: DeviceAddr,
+    ) -> Result<u16, QueueError> {
+        if chain.is_empty() || chain.len() > usize::from(self.parts.num) {
+            return Err(QueueError::ChainLength { len: chain.len() });
+        }
+        for (i, buffer) in chain.iter().enumerate() {
+            let next = if i + 1 < chain.len() { i as u16 + 1 } else { 0 };
+            table.store(16 * i, buffer.addr.0)?;
+            table.store(16 * i + 8, describe(buffer, (next != 0).then_some(next)))?;
+        }
+        let head = self.reserve().ok_or(QueueError::Full)?;
+        let word = pack(16 * chain.len() as u32, DESC_INDIRECT, 0);
+        self.describe_at(head, table_addr, word);
+        self.make_available(head, State::Single);
+        Ok(head)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u16) -> Option<&Slot> {
+        self.slots.as_ref().get(usize::from(index))
+    }
+
+    #[inline(always)]
+    fn describe_at(&self, index: u16, addr: DeviceAddr, word: u64) {
+        let at = 2 * usize::from(index);
+        self.parts.descriptors.store(at, addr.0);
+        self.parts.descriptors.store(at + 1, word);
+    }
+
+    #[inline(always)]
+    fn make_available(&self, head: u16, state: State) {
+        if let Some(slot) = self.slot(head) {
+            slot.state.set(state);
+        }
+        let offered = self.offered.get();
+        self.parts.available.store(usize::from(offered), head);
+        self.offered.set(offered.wrapping_add(1));
+    }
+
+    #[inline(always)]
+    fn put_free(&self, index: u16, slot: &Slot) {
+        slot.state.set(State::Free);
+        slot.next.set(self.free.get());
+        self.free.set(index);
+        self.free_count.set(self.free_count.get() + 1);
+    }
+
+    /// Frees all of a chain but its head, and that becomes the caller's.
+    #[cold]
+    fn unchain(&self, head: &Slot) {
+        let mut next = head.next.get();
+        while let Some(slot) = self.slot(next).filter(|slot| slot.state.get() == State::Part) {
+            let index = next;
+            next = slot.next.get();
+            self.put_free(index, slot);
+        }
+    }
+}
+
+#[inline(always)]
+fn describe(buffer: &Buffer, next: Option<u16>) -> u64 {
+    let write = match buffer.direction {
+        Direction::ToDevice => 0,
+        Direction::FromDevice => DESC_WRITE,
+    };
+    match next {
+        Some(next) => pack(buffer.len, write | DESC_NEXT, next),
+        None => pack(buffer.len, write, 0),
+    }
+}
+
+impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
+    #[inline(always)]
+    fn num(&self) -> u16 {
+        self.parts.num
+    }
+
+    #[inline(always)]
+    fn reserve(&self) -> Option<u16> {
+        let index = self.free.get();
+        if self.free_count.get() == 0 {
+            return None;
+        }
+        let slot = self.slot(index)?;
+        slot.state.set(State::Held);
+        self.free.set(slot.next.get());
+        self.free_count.set(self.free_count.get() - 1);
+        Some(index)
+    }
+
+    #[inline(always)]
+    fn offer(&self, head: u16, buffer: Buffer) -> Result<(), QueueError> {
+        match self.slot(head) {
+            Some(slot) if slot.state.get() == State::Held => slot.state.set(State::Single),
+            _ => return Err(QueueError::NotHeld { head }),
+        }
+        self.describe_at(head, buffer.addr, describe(&buffer, None));
+        let offered = self.offered.get();
+        self.parts.available.store(usize::from(offered), head);
+        self.offered.set(offered.wrapping_add(1));
+        Ok(())
+    }
+
+    fn add(&self, chain: &[Buffer]) -> Result<u16, QueueError> {
+        let Some((last, rest)) = chain.split_last() else {
+            return Err(QueueError::ChainLength { len: 0 });
+        };
+        if chain.len() > usize::from(self.parts.num) {
+            return Err(QueueError::ChainLength { len: chain.len() });
+        }
+        if chain.len() > usize::from(self.free_count.get()) {
+            return Err(QueueError::Full);
+        }
+        // Written from the last to the first, so that each descriptor knows the next.
+        let mut head = self.reserve().ok_or(QueueError::Full)?;
+        self.describe_at(head, last.addr, describe(last, None));
+        for buffer in rest.iter().rev() {
+            let next = head;
+            head = self.reserve().ok_or(QueueError::Full)?;
+            if let Some(slot) = self.slot(next) {
+                slot.state.set(State::Part);
+            }
+            if let Some(slot) = self.slot(head) {
+                slot.next.set(next);
+            }
+            self.describe_at(head, buffer.addr, describe(buffer, Some(next)));
+        }
+        self.make_available(head, if rest.is_empty() { State::Single } else { State::Chain });
+        Ok(head)
+    }
+
+    #[inline(always)]
+    fn publish(&self) -> bool {
+        let new = self.offered.get();
+        let old = self.published.get();
+        if new == old {
+            return false;
+        }
+        // Release: whoever sees the index sees the entries, descriptors and buffers behind it (2.7.13.3).
+        self.parts.available_index.store_release(new);
+        self.published.set(new);
+        // Full: our index must be out before we look at the device's wish (2.7.13.4.1), else both sides may miss
+        // each other: it asks and finds nothing, we look and find no question.
+        full_fence();
+        if self.event_index {
+            need_event(self.parts.available_event.load(), new, old)
+        } else {
+            self.parts.used_flags.load() & USED_NO_NOTIFY == 0
+        }
+    }
+
+    #[inline(always)]
+    fn pop_used(&self) -> Result<Option<Used>, QueueError> {
+        let taken = self.taken.get();
+        if taken == self.seen.get() {
+            // Acquire: the elements, and what the device wrote to the buffers, are read after the index.
+            let theirs = self.parts.used_index.load_acquire();
+            if theirs == taken {
+                return Ok(None);
+            }
+            let limit = self.published.get().wrapping_sub(taken);
+            if theirs.wrapping_sub(taken) > limit {
+                return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+            }
+            self.seen.set(theirs);
+        }
+        let at = 2 * usize::from(taken);
+        let id = self.parts.used.load(at);
+        let len = self.parts.used.load(at + 1);
+        let bad = QueueError::PeerBadId { id, num: self.parts.num };
+        let slot = self.slots.as_ref().get(id as usize).ok_or(bad)?;
+        let head = id as u16;
+        match slot.state.get() {
+            State::Single => {}
+            State::Chain => self.unchain(slot),
+            _ => return Err(bad),
+        }
+        slot.state.set(State::Held);
+        self.taken.set(taken.wrapping_add(1));
+        Ok(Some(Used { head, len }))
+    }
+
+    #[inline(always)]
+    fn free(&self, head: u16) -> Result<(), QueueError> {
+        match self.slot(head) {
+            Some(slot) if slot.state.get() == State::Held => {
+                self.put_free(head, slot);
+                Ok(())
+            }
+            _ => Err(QueueError::NotHeld { head }),
+        }
+    }
+
+    fn enable_notifications(&self) -> bool {
+        let taken = self.taken.get();
+        if self.event_index {
+            self.parts.used_event.store(taken);
+        } else {
+            self.parts.available_flags.store(0);
+        }
+        // Full: the wish must be out before we look for the last time; the other half of the one in the
+        // device's `publish`.
+        full_fence();
+        self.parts.used_index.load_acquire() != taken
+    }
+
+    fn disable_notifications(&self) {
+        // With the event index the wish simply ages: the device notifies once, when it passes the old one.
+        if !self.event_index {
+            self.parts.available_flags.store(AVAIL_NO_INTERRUPT);
+        }
+    }
+}

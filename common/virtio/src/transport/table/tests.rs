@@ -1,0 +1,98 @@
+extern crate std;
+
+use std::boxed::Box;
+use std::string::ToString;
+
+use sidecore_mem::{Memory, Region};
+use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_NS};
+
+use super::*;
+
+/// A table's worth of memory with one vdev entry at offset 20: two rings, a configuration of `config` bytes.
+fn table(dfeatures: u32, rings: u8, config: u32) -> Region {
+    let memory: &'static Memory<256> = Box::leak(Box::default());
+    let region = memory.region();
+    for (at, value) in [(0, 3), (4, 7), (8, 31), (12, dfeatures), (16, 0), (20, config)] {
+        region.store(20 + at, value).unwrap();
+    }
+    region.store(20 + 25, rings).unwrap();
+    region
+}
+
+#[test]
+fn both_ends_agree_on_features_and_status_through_the_entry() {
+    let table = table((F_NS | EVENT_IDX) as u32, 2, 0);
+    let driver = Driver::new(&table, 20).unwrap();
+    let device = Device::new(&table, 20).unwrap();
+    assert_eq!(device.poll(), Change::None);
+    assert_eq!(driver.begin(F_NS | F_BUFSZ, F_NS), Ok(F_NS));
+    assert_eq!(device.poll(), Change::Progress);
+    driver.driver_ok();
+    assert_eq!(device.poll(), Change::Started);
+    assert_eq!(device.poll(), Change::None);
+    assert_eq!(device.accepted(), Ok(F_NS));
+    // What Linux leaves in the byte of a legacy device: no FEATURES_OK.
+    assert_eq!(table.load::<u8>(44), Ok(7));
+    driver.set_status(Status::RESET);
+    assert_eq!(device.poll(), Change::Reset);
+}
+
+#[test]
+fn a_missing_feature_fails_the_device() {
+    let table = table(0, 2, 0);
+    let driver = Driver::new(&table, 20).unwrap();
+    let error = driver.begin(F_NS, F_NS).unwrap_err();
+    assert_eq!(error.to_string(), "the device offers features 0x0 and lacks 0x1, which the driver needs");
+    assert!(driver.status().contains(Status::FAILED));
+}
+
+#[test]
+fn features_that_were_never_offered_are_named() {
+    let table = table(F_NS as u32, 2, 0);
+    let device = Device::new(&table, 20).unwrap();
+    // The driver rewrites the offer and accepts it: the device remembers its own.
+    table.store(32, u32::MAX).unwrap();
+    table.store(36, 0x11_u32).unwrap();
+    assert_eq!(device.accepted(), Err(NotOffered { bits: 0x10 }));
+}
+
+#[test]
+fn needs_reset_is_seen_by_the_driver_and_survives_its_reading() {
+    let table = table(1, 2, 0);
+    let driver = Driver::new(&table, 20).unwrap();
+    let device = Device::new(&table, 20).unwrap();
+    driver.driver_ok();
+    assert_eq!(device.poll(), Change::Started);
+    device.set_needs_reset();
+    assert_eq!(device.poll(), Change::None);
+    assert!(driver.status().contains(Status::NEEDS_RESET));
+}
+
+#[test]
+fn an_entry_that_leaves_its_table_is_refused() {
+    assert!(matches!(Driver::new(&table(1, 200, 0), 20), Err(RegisterError::Access(_))));
+    assert!(Driver::new(&table(1, 2, u32::MAX), 20).is_err());
+    assert!(Device::new(&table(1, 2, 0), 240).is_err());
+    assert!(Device::new(&table(1, 2, 0), usize::MAX).is_err());
+}
+
+#[test]
+fn counts_that_change_after_the_first_look_change_nothing() {
+    let table = table(1, 2, 11);
+    let driver = Driver::new(&table, 20).unwrap();
+    table.store(45, 255_u8).unwrap();
+    table.store(40, u32::MAX).unwrap();
+    assert_eq!(driver.rings(), 2);
+    assert!(driver.vring(1).is_ok());
+    assert_eq!(driver.vring(2), Err(RegisterError::NoSuchRing { index: 2, rings: 2 }));
+}
+
+#[test]
+fn the_buffer_sizes_are_read_from_the_configuration_behind_the_rings() {
+    let table = table((F_NS | F_BUFSZ) as u32, 2, 11);
+    let config = RpmsgConfig::new(1024, 2048);
+    table.write(20 + 28 + 40, &config.emit()).unwrap();
+    assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Ok(config));
+    table.store(20 + 20, 10_u32).unwrap();
+    assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Err(RegisterError::ConfigLength { len: 10 }));
+}

@@ -82,3 +82,77 @@ mod at {
     pub(super) const TXBUF_SIZE: usize = 3;
     pub(super) const RXBUF_SIZE: usize = 7;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::testing::bytes;
+
+    const GOLDEN: [u8; 11] = [
+        0x01, // version
+        0x0B, 0x00, // size 11
+        0x00, 0x02, 0x00, 0x00, // txbuf_size 512
+        0x00, 0x40, 0x01, 0x00, // rxbuf_size 80 KiB
+    ];
+
+    fn error(field: &'static str, value: u64, fault: Fault) -> Result<RpmsgConfig, Malformed> {
+        Err(Malformed { field, value, fault })
+    }
+
+    #[test]
+    fn config_matches_golden_bytes() {
+        let config = RpmsgConfig::new(512, 80 << 10);
+        assert_eq!(config.emit(), GOLDEN);
+        assert_eq!(RpmsgConfig::parse(&GOLDEN), Ok(config));
+    }
+
+    #[test]
+    fn config_cut_short_is_an_error_that_says_so() {
+        for len in 0..GOLDEN.len() {
+            let present = len as u64;
+            let fault = Fault::Truncated { needed: 11, present };
+            assert_eq!(RpmsgConfig::parse(&GOLDEN[..len]), error("config_len", present, fault));
+        }
+    }
+
+    #[test]
+    fn config_of_another_version_is_refused() {
+        for version in (0..=u8::MAX).filter(|&version| version != 1) {
+            let mut bytes = GOLDEN;
+            bytes[0] = version;
+            let fault = Fault::Unsupported { supported: 1 };
+            assert_eq!(RpmsgConfig::parse(&bytes), error("version", version.into(), fault));
+        }
+    }
+
+    #[test]
+    fn config_may_be_longer_but_not_longer_than_its_space() {
+        let mut bytes = [0; 16];
+        bytes[..11].copy_from_slice(&GOLDEN);
+        for size in 0..=u16::MAX {
+            bytes[1..3].copy_from_slice(&size.to_le_bytes());
+            let expected = match size {
+                11..=16 => Ok(RpmsgConfig { size, ..RpmsgConfig::new(512, 80 << 10) }),
+                _ => error("size", size.into(), Fault::OutOfRange { min: 11, max: 16 }),
+            };
+            assert_eq!(RpmsgConfig::parse(&bytes), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn config_is_total(bytes in vec(any::<u8>(), 0..32)) {
+            if let Ok(config) = RpmsgConfig::parse(&bytes) {
+                prop_assert_eq!(&config.emit()[..], &bytes[..11]);
+            }
+        }
+
+        #[test]
+        fn config_keeps_every_bit_of_the_sizes(mut bytes in bytes::<11>()) {
+            bytes[..3].copy_from_slice(&GOLDEN[..3]);
+            prop_assert_eq!(RpmsgConfig::parse(&bytes).map(|config| config.emit()), Ok(bytes));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! THE registry of feature bits, and of the numbers that sidecore reserves for itself.
 //!
-//! A bit is a constant below *and* a row of [`REGISTRY`]; a test keeps the two together. Bits 0 to 23 belong to the
+//! A new bit is a constant and a row of [`REGISTRY`]. Bits 0 to 23 belong to the
 //! device type, here rpmsg; 24 to 49 to the rings and the transport (virtio 1.3, 2.2 and 6). The resource table
 //! has room for the low 32 bits only.
 
@@ -88,7 +88,7 @@ pub enum Standing {
 /// Every feature bit that sidecore knows, by number.
 pub const REGISTRY: &[Feature] = &[
     Feature {
-        bit: 0,
+        bit: F_NS.trailing_zeros(),
         name: "F_NS",
         owner: Owner::Rpmsg,
         status: Standing::Standard,
@@ -96,7 +96,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "Linux drivers/rpmsg/virtio_rpmsg_bus.c, VIRTIO_RPMSG_F_NS",
     },
     Feature {
-        bit: 1,
+        bit: F_BUFSZ.trailing_zeros(),
         name: "F_BUFSZ",
         owner: Owner::Rpmsg,
         status: Standing::Provisional,
@@ -104,7 +104,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "Linux include/linux/rpmsg/virtio_rpmsg.h, VIRTIO_RPMSG_F_BUFSZ (2026)",
     },
     Feature {
-        bit: 28,
+        bit: INDIRECT_DESC.trailing_zeros(),
         name: "INDIRECT_DESC",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -112,7 +112,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 2.7.5.3",
     },
     Feature {
-        bit: 29,
+        bit: EVENT_IDX.trailing_zeros(),
         name: "EVENT_IDX",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -120,7 +120,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 2.7.7 and 2.7.10",
     },
     Feature {
-        bit: 32,
+        bit: VERSION_1.trailing_zeros(),
         name: "VERSION_1",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -128,7 +128,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 6",
     },
     Feature {
-        bit: 33,
+        bit: ACCESS_PLATFORM.trailing_zeros(),
         name: "ACCESS_PLATFORM",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -136,7 +136,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 6",
     },
     Feature {
-        bit: 34,
+        bit: RING_PACKED.trailing_zeros(),
         name: "RING_PACKED",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -144,7 +144,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 2.8",
     },
     Feature {
-        bit: 35,
+        bit: IN_ORDER.trailing_zeros(),
         name: "IN_ORDER",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -152,7 +152,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 6",
     },
     Feature {
-        bit: 36,
+        bit: ORDER_PLATFORM.trailing_zeros(),
         name: "ORDER_PLATFORM",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -160,7 +160,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 6",
     },
     Feature {
-        bit: 38,
+        bit: NOTIFICATION_DATA.trailing_zeros(),
         name: "NOTIFICATION_DATA",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -168,7 +168,7 @@ pub const REGISTRY: &[Feature] = &[
         source: "virtio 1.3, 2.9",
     },
     Feature {
-        bit: 40,
+        bit: RING_RESET.trailing_zeros(),
         name: "RING_RESET",
         owner: Owner::Transport,
         status: Standing::Standard,
@@ -218,5 +218,73 @@ impl fmt::Display for Names {
 impl Names {
     fn knows(&self, owner: Owner) -> bool {
         owner == Owner::Transport || self.device_id == vdev::ID_RPMSG
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{format, vec::Vec};
+
+    use super::*;
+    use crate::resource_table::vendor;
+
+    #[test]
+    fn registry_is_sorted_and_has_no_doubles() {
+        assert!(REGISTRY.is_sorted_by(|a, b| a.bit < b.bit));
+        let mut names: Vec<_> = REGISTRY.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), REGISTRY.len());
+    }
+
+    #[test]
+    fn registry_has_the_numbers_of_the_specification() {
+        let numbers: Vec<_> = REGISTRY.iter().map(|row| (row.name, row.bit)).collect();
+        let specified = [
+            ("F_NS", 0),
+            ("F_BUFSZ", 1),
+            ("INDIRECT_DESC", 28),
+            ("EVENT_IDX", 29),
+            ("VERSION_1", 32),
+            ("ACCESS_PLATFORM", 33),
+            ("RING_PACKED", 34),
+            ("IN_ORDER", 35),
+            ("ORDER_PLATFORM", 36),
+            ("NOTIFICATION_DATA", 38),
+            ("RING_RESET", 40),
+        ];
+        assert_eq!(numbers, specified);
+    }
+
+    #[test]
+    fn registry_rows_are_complete_and_in_their_owners_range() {
+        for row in REGISTRY {
+            assert_eq!(row.mask(), 1 << row.bit, "{}", row.name);
+            assert!(!row.text.is_empty() && !row.source.is_empty(), "{}", row.name);
+            match row.owner {
+                Owner::Rpmsg => assert!(row.bit < 24 || row.bit >= 50, "{}", row.name),
+                Owner::Transport => assert!((24..50).contains(&row.bit), "{}", row.name),
+            }
+            let own = (FIRST_OWN_BIT..=LAST_OWN_BIT).contains(&row.bit);
+            assert_eq!(row.status == Standing::Ours, own, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn own_vendor_entry_is_in_the_vendors_range() {
+        assert!(vendor::is_vendor(VENDOR_ENTRY_TYPE));
+    }
+
+    #[test]
+    fn names_display_as_words() {
+        assert_eq!(format!("{}", names(0)), "none");
+        assert_eq!(format!("{}", names(F_NS | EVENT_IDX | 1 << 45)), "F_NS | EVENT_IDX | bit 45");
+        assert_eq!(format!("{}", names(1 << 63 | 1 << 16)), "bit 16 | bit 63");
+        assert!(format!("{}", names(u64::MAX)).starts_with("F_NS | F_BUFSZ | bit 2 | "));
+    }
+
+    #[test]
+    fn names_of_another_device_know_the_transport_alone() {
+        assert_eq!(format!("{}", names_for(vdev::ID_NET, F_NS | VERSION_1)), "bit 0 | VERSION_1");
     }
 }

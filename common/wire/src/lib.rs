@@ -38,4 +38,7 @@ mod bytes;
 mod malformed;
 mod text;
 
+#[cfg(test)]
+mod testing;
+
 pub use crate::malformed::{Fault, Malformed};

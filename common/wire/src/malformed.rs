@@ -34,6 +34,11 @@ pub enum Fault {
         /// Greatest permitted value.
         max: u64,
     },
+    /// The value is too small.
+    TooSmall {
+        /// Least permitted value.
+        min: u64,
+    },
     /// The bytes end before what the field describes.
     Truncated {
         /// Bytes that the field asks for.
@@ -62,12 +67,37 @@ impl fmt::Display for Fault {
             Fault::Overlap { entry, needed, present } => {
                 write!(f, "needs {needed} bytes, but entry {entry} begins after {present}")
             }
-            Fault::OutOfRange { min, max } if min == max => write!(f, "must be {min}"),
             Fault::OutOfRange { min, max } => write!(f, "must be between {min} and {max}"),
+            Fault::TooSmall { min } => write!(f, "must be at least {min}"),
             Fault::Truncated { needed, present } => {
                 write!(f, "needs {needed} bytes, but there are {present}")
             }
             Fault::Unsupported { supported } => write!(f, "only {supported} ({supported:#x}) is supported"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn malformed_names_the_field_its_value_and_the_rule() {
+        let cases = [
+            (
+                Fault::Overlap { entry: 2, needed: 56, present: 48 },
+                "needs 56 bytes, but entry 2 begins after 48",
+            ),
+            (Fault::OutOfRange { min: 11, max: 16 }, "must be between 11 and 16"),
+            (Fault::TooSmall { min: 24 }, "must be at least 24"),
+            (Fault::Truncated { needed: 28, present: 27 }, "needs 28 bytes, but there are 27"),
+            (Fault::Unsupported { supported: 1 }, "only 1 (0x1) is supported"),
+        ];
+        for (fault, text) in cases {
+            let malformed = Malformed { field: "offset", value: 20, fault };
+            assert_eq!(format!("{malformed}"), format!("offset is 20 (0x14): {text}"));
         }
     }
 }

@@ -214,3 +214,6 @@ mod at {
     pub(super) const ADDR: usize = 32;
     pub(super) const FLAGS: usize = 36;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The header that every rpmsg message begins with.
 //!
-//! Source: Linux `include/linux/rpmsg/../drivers/rpmsg/virtio_rpmsg_bus.c`, `struct rpmsg_hdr`; the payload follows
-//! at once. Some stacks keep notes of their own in `reserved` of a *received* header: whoever reads it from a peer
-//! must not believe it.
+//! Source: Linux `drivers/rpmsg/virtio_rpmsg_bus.c`, `struct rpmsg_hdr`. The payload follows at once. OpenAMP and
+//! rpmsg-lite keep notes of their own in `reserved` of a message that they have received, where the peer can read and
+//! change them: nobody should believe that word.
 
 use crate::bytes::{put, u16_at, u32_at};
 
@@ -73,4 +73,47 @@ mod at {
     pub(super) const RESERVED: usize = 8;
     pub(super) const LEN: usize = 12;
     pub(super) const FLAGS: usize = 14;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    const GOLDEN: [u8; 16] = [
+        0x01, 0x04, 0x00, 0x00, // src 1025
+        0x35, 0x00, 0x00, 0x00, // dst 53
+        0xEF, 0xBE, 0xAD, 0xDE, // reserved
+        0xF0, 0x01, // len 496
+        0x02, 0x80, // flags
+    ];
+
+    #[test]
+    fn header_matches_golden_bytes() {
+        let header =
+            Header { src: 1025, dst: NAME_SERVICE_ADDR, reserved: 0xDEAD_BEEF, len: 496, flags: 0x8002 };
+        assert_eq!(header.emit(), GOLDEN);
+        assert_eq!(Header::parse(&GOLDEN), header);
+    }
+
+    #[test]
+    fn header_works_at_compile_time() {
+        const EMITTED: [u8; 16] = Header::parse(&GOLDEN).emit();
+        assert_eq!(EMITTED, GOLDEN);
+    }
+
+    #[test]
+    fn payload_of_a_default_buffer_is_496_bytes() {
+        assert_eq!(DEFAULT_BUFFER_SIZE - Header::SIZE, 496);
+    }
+
+    proptest! {
+        // Both sides have 2^128 values, so this makes `parse` and `emit` inverse to each other.
+        #[test]
+        fn header_keeps_every_bit(bytes in bytes::<16>()) {
+            prop_assert_eq!(Header::parse(&bytes).emit(), bytes);
+        }
+    }
 }

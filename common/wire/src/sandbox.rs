@@ -144,3 +144,127 @@ impl HandOver {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    const HAND_OVER: HandOver = HandOver {
+        table_da: 0x1122_3344_5566_7788,
+        table_len: 0x0102_0304,
+        tick_hz: 2_600_000_000,
+        cpu_count: 2,
+        doorbell_in: 3,
+        doorbell_out: -4,
+        stack_top: 0x7FFF_0000_0000,
+        stack_size: 0x4_0000,
+        memories_count: 5,
+    };
+
+    #[test]
+    fn hand_over_matches_golden_bytes() {
+        let mut golden = [0; SIZE];
+        golden[..48].copy_from_slice(&[
+            0x50, 0x42, 0x43, 0x53, // magic
+            0x01, 0x00, 0x00, 0x00, // version
+            0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, // table_da
+            0x04, 0x03, 0x02, 0x01, // table_len
+            0x00, 0x00, 0x00, 0x00, //
+            0x00, 0xDA, 0xF8, 0x9A, 0x00, 0x00, 0x00, 0x00, // tick_hz
+            0x02, 0x00, 0x00, 0x00, // cpu_count
+            0x03, 0x00, 0x00, 0x00, // doorbell_in
+            0xFC, 0xFF, 0xFF, 0xFF, // doorbell_out
+            0x00, 0x00, 0x00, 0x00,
+        ]);
+        golden[1024..1044].copy_from_slice(&[
+            0x00, 0x00, 0x00, 0x00, 0xFF, 0x7F, 0x00, 0x00, // stack_top
+            0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x00, 0x00, // stack_size
+            0x05, 0x00, 0x00, 0x00, // memories_count
+        ]);
+        let page = HAND_OVER.emit();
+        let differing = (0..SIZE).find(|&at| page[at] != golden[at]);
+        assert_eq!(differing, None);
+        assert_eq!(HandOver::parse(&golden), Ok(HAND_OVER));
+    }
+
+    #[test]
+    fn hand_over_refuses_a_foreign_page() {
+        let error = |field, value, supported| {
+            Err(Malformed { field, value, fault: Fault::Unsupported { supported } })
+        };
+        assert_eq!(HandOver::parse(&[0; SIZE]), error("magic", 0, 0x5343_4250));
+        let mut page = HAND_OVER.emit();
+        page[VERSION] = 2;
+        assert_eq!(HandOver::parse(&page), error("version", 2, 1));
+    }
+
+    /// Offset and width of every word, in order.
+    const WORDS: &[(usize, usize)] = &[
+        (MAGIC, 4),
+        (VERSION, 4),
+        (TABLE_DA, 8),
+        (TABLE_LEN, 4),
+        (TICK_HZ, 8),
+        (CPU_COUNT, 4),
+        (DOORBELL_IN, 4),
+        (DOORBELL_OUT, 4),
+        (HOST_ASLEEP, 4),
+        (REMOTE_ASLEEP, 4),
+        (WATCHDOG_PERIOD_MS, 4),
+        (WATCHDOG_COUNT, 4),
+        (PANIC_LEN, 4),
+        (PANIC_TEXT, PANIC_TEXT_END - PANIC_TEXT),
+        (STACK_TOP, 8),
+        (STACK_SIZE, 8),
+        (MEMORIES_COUNT, 4),
+    ];
+
+    #[test]
+    fn words_are_aligned_and_apart() {
+        for &(offset, width) in WORDS.iter().filter(|&&(offset, _)| offset != PANIC_TEXT) {
+            assert_eq!(offset % width, 0, "the word at {offset}");
+        }
+        for window in WORDS.windows(2) {
+            let [(offset, width), (next, _)] = [window[0], window[1]];
+            assert!(offset + width <= next, "the words at {offset} and {next}");
+        }
+        let &(last, width) = WORDS.last().unwrap();
+        assert!(last + width <= SIZE);
+    }
+
+    #[test]
+    fn words_of_different_writers_are_on_different_cache_lines() {
+        let line = |offset| offset / 64;
+        let writers = [DOORBELL_OUT, HOST_ASLEEP, REMOTE_ASLEEP, WATCHDOG_COUNT, PANIC_LEN].map(line);
+        assert!(writers.is_sorted_by(|a, b| a < b));
+        assert!(line(PANIC_TEXT_END - 1) < line(STACK_TOP));
+    }
+
+    proptest! {
+        #[test]
+        fn hand_over_is_total(page in bytes::<SIZE>()) {
+            prop_assert_eq!(HandOver::parse(&page).is_ok(), page.starts_with(b"PBCS\x01\0\0\0"));
+        }
+
+        #[test]
+        fn hand_over_round_trips(words: (u64, u32, u64, u32, i32, i32, u64, u64, u32)) {
+            let (table_da, table_len, tick_hz, cpu_count, doorbell_in, doorbell_out, ..) = words;
+            let (.., stack_top, stack_size, memories_count) = words;
+            let hand_over = HandOver {
+                table_da,
+                table_len,
+                tick_hz,
+                cpu_count,
+                doorbell_in,
+                doorbell_out,
+                stack_top,
+                stack_size,
+                memories_count,
+            };
+            prop_assert_eq!(HandOver::parse(&hand_over.emit()), Ok(hand_over));
+        }
+    }
+}

@@ -257,3 +257,6 @@ mod at {
     pub(super) const USED_ID: usize = 0;
     pub(super) const USED_LEN: usize = 4;
 }
+
+#[cfg(test)]
+mod tests;

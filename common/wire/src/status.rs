@@ -81,3 +81,43 @@ const WORDS: &[(Status, &str)] = &[
     (Status::NEEDS_RESET, "NEEDS_RESET"),
     (Status::FAILED, "FAILED"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn status_bits_have_their_numbers() {
+        let numbers = WORDS.iter().map(|(status, _)| status.0);
+        assert!(numbers.eq([1, 2, 4, 8, 0x10, 0x40, 0x80]));
+        assert_eq!(Status::RESET, Status(0));
+        assert_eq!(Status::default(), Status::RESET);
+    }
+
+    #[test]
+    fn status_displays_as_words() {
+        assert_eq!(format!("{}", Status::RESET), "RESET");
+        assert_eq!(format!("{}", Status::DRIVER_OK), "DRIVER_OK");
+        assert_eq!(format!("{}", Status(0x0F)), "ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK");
+        assert_eq!(format!("{}", Status(0xD0)), "SUSPEND | NEEDS_RESET | FAILED");
+        assert_eq!(format!("{}", Status(0x20)), "0x20");
+        assert_eq!(format!("{}", Status(0x24)), "DRIVER_OK | 0x20");
+    }
+
+    #[test]
+    fn status_operations_are_those_of_sets() {
+        for a in 0..=u8::MAX {
+            for b in 0..=u8::MAX {
+                let (with, without) = (Status(a).with(Status(b)), Status(a).without(Status(b)));
+                for bit in (0..8).map(|bit| Status(1 << bit)) {
+                    let (in_a, in_b) = (a & bit.0 != 0, b & bit.0 != 0);
+                    assert_eq!(with.contains(bit), in_a || in_b);
+                    assert_eq!(without.contains(bit), in_a && !in_b);
+                }
+                assert_eq!(Status(a).contains(Status(b)), a | b == a);
+            }
+        }
+    }
+}

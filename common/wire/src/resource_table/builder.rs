@@ -1,6 +1,6 @@
 use core::{error, fmt};
 
-use super::{Carveout, Devmem, Header, Trace, VdevHeader, Vring, vring};
+use super::{Carveout, Devmem, Header, Trace, VdevHeader, Vring};
 
 /// Lays a table out in memory of the caller: header, offsets, and the entries in the order in which they are added,
 /// each on a multiple of 4 bytes.
@@ -44,7 +44,7 @@ impl<'b> Builder<'b> {
     /// # Errors
     /// There is no room, or all entries are taken; then nothing was changed. The same holds for all the following.
     pub fn carveout(&mut self, carveout: &Carveout) -> Result<u32, BuildError> {
-        self.add(&[&carveout.emit()])
+        self.add(Carveout::SIZE, carveout.emit())
     }
 
     /// Adds a devmem.
@@ -52,7 +52,7 @@ impl<'b> Builder<'b> {
     /// # Errors
     /// As [`carveout`](Self::carveout).
     pub fn devmem(&mut self, devmem: &Devmem) -> Result<u32, BuildError> {
-        self.add(&[&devmem.emit()])
+        self.add(Devmem::SIZE, devmem.emit())
     }
 
     /// Adds a trace.
@@ -60,7 +60,7 @@ impl<'b> Builder<'b> {
     /// # Errors
     /// As [`carveout`](Self::carveout).
     pub fn trace(&mut self, trace: &Trace) -> Result<u32, BuildError> {
-        self.add(&[&trace.emit()])
+        self.add(Trace::SIZE, trace.emit())
     }
 
     /// Adds a vdev with its rings and its configuration space; `num_of_vrings` and `config_len` of the header are
@@ -73,15 +73,11 @@ impl<'b> Builder<'b> {
         let num_of_vrings = u8::try_from(vrings.len()).map_err(|_| too_many)?;
         let no_room = BuildError::NoRoom { needed: config.len(), present: self.bytes.len() };
         let config_len = u32::try_from(config.len()).map_err(|_| no_room)?;
-        let header = VdevHeader { num_of_vrings, config_len, ..*header };
 
-        let mut rings = [0; u8::MAX as usize * vring::SIZE];
-        let (chunks, _) = rings.as_chunks_mut();
-        for (chunk, vring) in chunks.iter_mut().zip(vrings) {
-            *chunk = vring.emit();
-        }
-        let rings = rings.get(..vrings.len() * vring::SIZE).unwrap_or_default();
-        self.add(&[&header.emit(), rings, config])
+        let size = VdevHeader::SIZE + Vring::SIZE * vrings.len() + config.len();
+        let header = VdevHeader { num_of_vrings, config_len, ..*header }.emit();
+        let vrings = vrings.iter().flat_map(Vring::emit);
+        self.add(size, header.into_iter().chain(vrings).chain(config.iter().copied()))
     }
 
     /// Adds an entry of any type, with any bytes behind the type: a [vendor's](super::vendor), or for a test one that
@@ -90,7 +86,8 @@ impl<'b> Builder<'b> {
     /// # Errors
     /// As [`carveout`](Self::carveout).
     pub fn entry(&mut self, kind: u32, body: &[u8]) -> Result<u32, BuildError> {
-        self.add(&[&kind.to_le_bytes(), body])
+        let kind = kind.to_le_bytes();
+        self.add(kind.len() + body.len(), kind.into_iter().chain(body.iter().copied()))
     }
 
     /// Writes the header and gives the bytes of the table.
@@ -103,26 +100,23 @@ impl<'b> Builder<'b> {
         table
     }
 
-    fn add(&mut self, parts: &[&[u8]]) -> Result<u32, BuildError> {
+    fn add(&mut self, size: usize, entry: impl IntoIterator<Item = u8>) -> Result<u32, BuildError> {
         if self.count == self.capacity {
             return Err(BuildError::TooManyEntries { capacity: self.capacity });
         }
         let start = self.end.next_multiple_of(4);
-        let end = parts.iter().fold(start, |end, part| end.saturating_add(part.len()));
+        let end = start.saturating_add(size);
         let no_room = BuildError::NoRoom { needed: end, present: self.bytes.len() };
         let offset = u32::try_from(start).map_err(|_| no_room)?;
 
-        let fresh = self.bytes.get_mut(self.end..end).ok_or(no_room)?;
-        let (padding, mut rest) = fresh.split_at_mut(start - self.end);
-        padding.fill(0);
-        for part in parts {
-            let (place, behind) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = behind;
+        let (table, _) = self.bytes.split_at_mut_checked(end).ok_or(no_room)?;
+        let padding = core::iter::repeat_n(0, start - self.end);
+        for (place, byte) in table.iter_mut().skip(self.end).zip(padding.chain(entry)) {
+            *place = byte;
         }
-        let slot = Header::SIZE + 4 * self.count as usize;
-        if let Some(slot) = self.bytes.get_mut(slot..).and_then(|rest| rest.first_chunk_mut()) {
-            *slot = offset.to_le_bytes();
+        let slot = table.iter_mut().skip(Header::SIZE + 4 * self.count as usize);
+        for (place, byte) in slot.zip(offset.to_le_bytes()) {
+            *place = byte;
         }
         self.count += 1;
         self.end = end;

@@ -62,3 +62,20 @@ mod at {
     pub(super) const RESERVED: usize = 20;
     pub(super) const NAME: usize = 24;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    proptest! {
+        #[test]
+        fn devmem_keeps_every_bit_but_its_type(mut bytes in bytes::<56>()) {
+            let emitted = Devmem::parse(&bytes).emit();
+            bytes[..4].copy_from_slice(&Devmem::KIND.to_le_bytes());
+            prop_assert_eq!(emitted, bytes);
+        }
+    }
+}

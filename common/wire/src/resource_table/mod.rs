@@ -24,6 +24,11 @@ mod name;
 mod table;
 mod trace;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod totality;
+
 pub use self::{
     builder::{BuildError, Builder},
     carveout::Carveout,

@@ -50,3 +50,39 @@ impl fmt::Display for FixedName {
         text::escape(self.0.get(..len).unwrap_or(&self.0), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    fn fixed(text: &[u8]) -> FixedName {
+        let mut bytes = [0; FixedName::SIZE];
+        bytes[..text.len()].copy_from_slice(text);
+        FixedName(bytes)
+    }
+
+    #[test]
+    fn name_is_made_at_compile_time_by_the_rules_of_channels() {
+        const NAME: Result<FixedName, NameError> = FixedName::new("vdev0buffer");
+        assert_eq!(NAME, Ok(fixed(b"vdev0buffer")));
+        assert_eq!(FixedName::new(&"x".repeat(32)), Err(NameError::TooLong { len: 32 }));
+    }
+
+    #[test]
+    fn name_displays_all_of_its_bytes() {
+        assert_eq!(format!("{}", FixedName::EMPTY), "");
+        assert_eq!(format!("{}", fixed(b"trace:cm4")), "trace:cm4");
+        assert_eq!(format!("{}", fixed(b"tty\0junk\n\\")), r"tty\x00junk\x0a\\");
+        assert_eq!(format!("{}", fixed(&[b'x'; 32])), "x".repeat(32));
+    }
+
+    #[test]
+    fn name_ends_at_the_first_nul_if_there_is_one() {
+        assert_eq!(fixed(b"tty\0junk").as_bytes(), b"tty");
+        assert!(fixed(&[b'x'; 31]).is_terminated());
+        assert!(!fixed(&[b'x'; 32]).is_terminated());
+        assert_eq!(fixed(&[b'x'; 32]).as_bytes(), [b'x'; 32]);
+    }
+}

@@ -105,7 +105,7 @@ impl<'a> Table<'a> {
         for (index, offset) in table.offsets() {
             let start = u64::from(offset);
             let fault = if start < header.offsets_end() {
-                Fault::OutOfRange { min: header.offsets_end(), max: len.saturating_sub(4) }
+                Fault::TooSmall { min: header.offsets_end() }
             } else if start + 4 > len {
                 Fault::Truncated { needed: start + 4, present: len }
             } else {

@@ -52,3 +52,20 @@ mod at {
     pub(super) const RESERVED: usize = 12;
     pub(super) const NAME: usize = 16;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    proptest! {
+        #[test]
+        fn trace_keeps_every_bit_but_its_type(mut bytes in bytes::<48>()) {
+            let emitted = Trace::parse(&bytes).emit();
+            bytes[..4].copy_from_slice(&Trace::KIND.to_le_bytes());
+            prop_assert_eq!(emitted, bytes);
+        }
+    }
+}

@@ -228,3 +228,80 @@ impl Iterator for Vrings<'_> {
 }
 
 impl ExactSizeIterator for Vrings<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    fn entry(num_of_vrings: u8, config_len: u32, behind: usize) -> Vec<u8> {
+        let header = VdevHeader { id: ID_RPMSG, num_of_vrings, config_len, ..VdevHeader::default() };
+        let mut bytes = header.emit().to_vec();
+        bytes.resize(VdevHeader::SIZE + behind, 0xA5);
+        bytes
+    }
+
+    fn truncated(field: &'static str, value: u64, needed: u64, present: u64) -> Result<(), Malformed> {
+        Err(Malformed { field, value, fault: Fault::Truncated { needed, present } })
+    }
+
+    #[test]
+    fn vdev_checks_its_rings_against_what_there_is() {
+        assert!(Vdev::parse(&entry(255, 0, 5100)).is_ok());
+        let cut = entry(255, 0, 5099);
+        assert_eq!(Vdev::parse(&cut).map(drop), truncated("num_of_vrings", 255, 5128, 5127));
+    }
+
+    #[test]
+    fn vdev_checks_its_configuration_against_what_there_is() {
+        assert!(Vdev::parse(&entry(2, 11, 51)).is_ok());
+        let cut = entry(2, 11, 50);
+        assert_eq!(Vdev::parse(&cut).map(drop), truncated("config_len", 11, 79, 78));
+        let lying = entry(255, u32::MAX, 5100);
+        let needed = 28 + 20 * 255 + u64::from(u32::MAX);
+        assert_eq!(Vdev::parse(&lying).map(drop), truncated("config_len", u32::MAX.into(), needed, 5128));
+    }
+
+    #[test]
+    fn vdev_leaves_what_is_behind_it_alone() {
+        let bytes = entry(1, 4, 100);
+        let vdev = Vdev::parse(&bytes).unwrap();
+        assert_eq!(vdev.size(), 28 + 20 + 4);
+        assert_eq!(vdev.config(), [0xA5; 4]);
+        assert_eq!(vdev.vrings().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn vdev_header_keeps_every_bit_but_its_type(mut bytes in bytes::<28>()) {
+            let emitted = VdevHeader::parse(&bytes).emit();
+            bytes[..4].copy_from_slice(&VdevHeader::KIND.to_le_bytes());
+            prop_assert_eq!(emitted, bytes);
+        }
+
+        #[test]
+        fn vdev_is_total_and_keeps_every_bit(
+            mut bytes in vec(any::<u8>(), 0..200),
+            num_of_vrings in 0..8u8,
+            config_len in 0..64u32,
+        ) {
+            if bytes.len() >= VdevHeader::SIZE {
+                bytes[CONFIG_LEN..][..4].copy_from_slice(&config_len.to_le_bytes());
+                bytes[NUM_VRINGS] = num_of_vrings;
+            }
+            let fits = bytes.len() >= 28 + 20 * usize::from(num_of_vrings) + config_len as usize;
+            let vdev = Vdev::parse(&bytes);
+            prop_assert_eq!(vdev.is_ok(), fits);
+            if let Ok(vdev) = vdev {
+                let mut emitted = vdev.header().emit().to_vec();
+                emitted.extend(vdev.vrings().flat_map(|vring| vring.emit()));
+                emitted.extend(vdev.config());
+                prop_assert_eq!(emitted.len(), vdev.size());
+                prop_assert_eq!(&emitted[4..], &bytes[4..vdev.size()]);
+            }
+        }
+    }
+}

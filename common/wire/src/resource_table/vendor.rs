@@ -12,3 +12,15 @@ pub const END: u32 = 512;
 pub const fn is_vendor(kind: u32) -> bool {
     START <= kind && kind <= END
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vendor_range_counts_both_ends_in() {
+        let vendors = (0..2000).filter(|&kind| is_vendor(kind));
+        assert!(vendors.eq(128..=512));
+        assert!(!is_vendor(u32::MAX));
+    }
+}

@@ -64,3 +64,18 @@ impl Vring {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::bytes;
+
+    proptest! {
+        #[test]
+        fn vring_keeps_every_bit(bytes in bytes::<20>()) {
+            prop_assert_eq!(Vring::parse(&bytes).emit(), bytes);
+        }
+    }
+}

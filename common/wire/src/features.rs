@@ -1,8 +1,7 @@
 //! THE registry of feature bits, and of the numbers that sidecore reserves for itself.
 //!
-//! A new bit is a constant and a row of [`REGISTRY`]. Bits 0 to 23 belong to the
-//! device type, here rpmsg; 24 to 49 to the rings and the transport (virtio 1.3, 2.2 and 6). The resource table
-//! has room for the low 32 bits only.
+//! A new bit is a constant and a row of [`REGISTRY`]. Bits 0 to 23 belong to the device type, here rpmsg; 24 to 49 to
+//! the rings and the transport (virtio 1.3, 2.2 and 6). The resource table has room for the low 32 bits only.
 
 use core::fmt;
 

@@ -93,7 +93,7 @@ impl<'b> Builder<'b> {
     /// Writes the header and gives the bytes of the table.
     #[must_use]
     pub fn finish(self) -> &'b [u8] {
-        let (table, _) = self.bytes.split_at_mut(self.end);
+        let table = self.bytes.get_mut(..self.end).unwrap_or_default();
         if let Some(header) = table.first_chunk_mut() {
             *header = Header::new(self.count).emit();
         }

@@ -162,6 +162,7 @@ proptest! {
         for ((entry, part), offset) in table.entries().zip(&parts).zip(offsets) {
             let located = entry.unwrap();
             prop_assert_eq!(located.offset, offset);
+            prop_assert_eq!(offset % 4, 0);
             prop_assert!(part.is(&located.entry), "{:?} became {:?}", part, located);
         }
     }

@@ -1,0 +1,272 @@
+//! Endpoints and their addresses.
+
+use core::cell::Cell;
+
+use sidecore_wire::rpmsg::{ADDR_ANY, FIRST_DYNAMIC_ADDR, NAME_SERVICE_ADDR};
+
+use crate::OpenError;
+
+/// Room for one endpoint, in storage that the caller gives.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// The endpoint's address; `ADDR_ANY` while the slot is free.
+    addr: Cell<u32>,
+    /// Where its messages go unless a destination is named; `ADDR_ANY` until that is known.
+    peer: Cell<u32>,
+}
+
+impl Slot {
+    /// A free slot.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { addr: Cell::new(ADDR_ANY), peer: Cell::new(ADDR_ANY) }
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An open endpoint of one [`Rpmsg`](crate::Rpmsg): its address, and the slot that it lives in. After it was closed,
+/// every use answers [`SendError::EndpointClosed`](crate::SendError::EndpointClosed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    slot: u16,
+    addr: u32,
+}
+
+impl Endpoint {
+    /// The endpoint's address.
+    #[inline]
+    #[must_use]
+    pub const fn addr(self) -> u32 {
+        self.addr
+    }
+}
+
+/// All endpoints of a link.
+///
+/// A dynamic address is `1024 + n` where `n` modulo the number of slots is the slot, so a message finds its endpoint
+/// without a search. `n` grows by whole rounds each time the slot is used again: an address comes back only after
+/// all of its slot's others, and never while it is in use.
+#[derive(Debug)]
+pub(crate) struct Endpoints<S> {
+    slots: S,
+    /// The dynamic address to try first.
+    next: Cell<u32>,
+}
+
+impl<S: AsRef<[Slot]>> Endpoints<S> {
+    pub(crate) fn new(slots: S) -> Self {
+        for slot in slots.as_ref() {
+            slot.addr.set(ADDR_ANY);
+        }
+        Self { slots, next: Cell::new(FIRST_DYNAMIC_ADDR) }
+    }
+
+    /// Opens an endpoint; `ADDR_ANY` asks for a dynamic address.
+    pub(crate) fn open(&self, addr: u32, peer: u32) -> Result<Endpoint, OpenError> {
+        let endpoint = if addr == ADDR_ANY { self.dynamic()? } else { self.fixed(addr)? };
+        if let Some(slot) = self.slots.as_ref().get(usize::from(endpoint.slot)) {
+            slot.addr.set(endpoint.addr);
+            slot.peer.set(peer);
+        }
+        Ok(endpoint)
+    }
+
+    /// Closes an endpoint; `false` where it was closed already.
+    pub(crate) fn close(&self, endpoint: Endpoint) -> bool {
+        let slot = self.slot(endpoint);
+        if let Some(slot) = slot {
+            slot.addr.set(ADDR_ANY);
+        }
+        slot.is_some()
+    }
+
+    /// The endpoint with this address.
+    #[inline(always)]
+    pub(crate) fn find(&self, addr: u32) -> Option<Endpoint> {
+        let slots = self.slots.as_ref();
+        let natural = addr.wrapping_sub(FIRST_DYNAMIC_ADDR) as usize % slots.len().max(1);
+        match slots.get(natural) {
+            Some(slot) if slot.addr.get() == addr => Some(Endpoint { slot: natural as u16, addr }),
+            _ => self.search(addr),
+        }
+    }
+
+    /// Where the endpoint's messages go; `None` where it was closed.
+    #[inline(always)]
+    pub(crate) fn peer(&self, endpoint: Endpoint) -> Option<u32> {
+        Some(self.slot(endpoint)?.peer.get())
+    }
+
+    /// Binds an endpoint that has no peer yet to the first one that writes to it.
+    #[inline(always)]
+    pub(crate) fn learn(&self, endpoint: Endpoint, peer: u32) {
+        if let Some(slot) = self.slot(endpoint)
+            && slot.peer.get() == ADDR_ANY
+        {
+            slot.peer.set(peer);
+        }
+    }
+
+    /// Binds an endpoint to a peer, or with `ADDR_ANY` to none; `false` where it was closed.
+    pub(crate) fn bind(&self, endpoint: Endpoint, peer: u32) -> bool {
+        let slot = self.slot(endpoint);
+        if let Some(slot) = slot {
+            slot.peer.set(peer);
+        }
+        slot.is_some()
+    }
+
+    #[inline(always)]
+    fn slot(&self, endpoint: Endpoint) -> Option<&Slot> {
+        let slot = self.slots.as_ref().get(usize::from(endpoint.slot))?;
+        (slot.addr.get() == endpoint.addr).then_some(slot)
+    }
+
+    /// An endpoint at a static address may be in any slot.
+    #[cold]
+    fn search(&self, addr: u32) -> Option<Endpoint> {
+        if addr == ADDR_ANY {
+            return None;
+        }
+        let slot = self.slots.as_ref().iter().position(|slot| slot.addr.get() == addr)?;
+        Some(Endpoint { slot: slot as u16, addr })
+    }
+
+    fn fixed(&self, addr: u32) -> Result<Endpoint, OpenError> {
+        if addr == NAME_SERVICE_ADDR {
+            return Err(OpenError::AddressReserved { addr });
+        }
+        if self.find(addr).is_some() {
+            return Err(OpenError::AddressInUse { addr });
+        }
+        // From the end, so that dynamic addresses find theirs free for longer.
+        let free = self.slots.as_ref().iter().rposition(|slot| slot.addr.get() == ADDR_ANY);
+        let slot = free.ok_or(self.no_slot())?;
+        Ok(Endpoint { slot: slot as u16, addr })
+    }
+
+    fn dynamic(&self) -> Result<Endpoint, OpenError> {
+        let capacity = self.capacity();
+        // A free slot comes up within one round; each static address can spoil one more candidate.
+        for _ in 0..=2 * u32::from(capacity) {
+            let addr = self.next.get();
+            let slot = (addr - FIRST_DYNAMIC_ADDR) % u32::from(capacity).max(1);
+            // The last incomplete round below "any" is left out, so that slot and address stay in step.
+            let top = ADDR_ANY - u32::from(capacity);
+            self.next.set(if addr >= top { FIRST_DYNAMIC_ADDR } else { addr + 1 });
+            let free = self.slots.as_ref().get(slot as usize).is_some_and(|slot| slot.addr.get() == ADDR_ANY);
+            if free && addr < top && self.find(addr).is_none() {
+                return Ok(Endpoint { slot: slot as u16, addr });
+            }
+        }
+        Err(self.no_slot())
+    }
+
+    fn capacity(&self) -> u16 {
+        self.slots.as_ref().len().min(usize::from(u16::MAX)) as u16
+    }
+
+    fn no_slot(&self) -> OpenError {
+        OpenError::NoSlot { capacity: self.slots.as_ref().len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::collections::HashSet;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn endpoints(capacity: usize) -> Endpoints<Vec<Slot>> {
+        Endpoints::new(vec![Slot::new(); capacity])
+    }
+
+    #[test]
+    fn dynamic_addresses_start_at_1024_and_never_repeat_while_in_use() {
+        let endpoints = endpoints(7);
+        let mut open = Vec::new();
+        let mut seen = HashSet::new();
+        for turn in 0..10_000 {
+            match endpoints.open(ADDR_ANY, ADDR_ANY) {
+                Ok(endpoint) => {
+                    assert!(endpoint.addr() >= 1024);
+                    assert!(seen.insert(endpoint.addr()), "{} again in turn {turn}", endpoint.addr());
+                    open.push(endpoint);
+                }
+                Err(error) => {
+                    assert_eq!((error, open.len()), (OpenError::NoSlot { capacity: 7 }, 7));
+                    assert!(endpoints.close(open.swap_remove(turn % 7)));
+                }
+            }
+            assert!(open.iter().all(|endpoint| endpoints.find(endpoint.addr()) == Some(*endpoint)));
+        }
+    }
+
+    #[test]
+    fn a_closed_endpoint_stays_closed_when_its_slot_is_used_again() {
+        let endpoints = endpoints(1);
+        let old = endpoints.open(ADDR_ANY, 5).unwrap();
+        assert!(endpoints.close(old));
+        assert!(!endpoints.close(old));
+        let new = endpoints.open(ADDR_ANY, 6).unwrap();
+        assert_ne!(old.addr(), new.addr());
+        assert_eq!((endpoints.peer(old), endpoints.peer(new)), (None, Some(6)));
+        assert_eq!(endpoints.find(old.addr()), None);
+    }
+
+    #[test]
+    fn static_addresses_are_kept_apart_from_each_other_and_from_dynamic_ones() {
+        let endpoints = endpoints(4);
+        let fixed = endpoints.open(1025, ADDR_ANY).unwrap();
+        assert_eq!(endpoints.open(1025, ADDR_ANY), Err(OpenError::AddressInUse { addr: 1025 }));
+        assert_eq!(endpoints.open(53, ADDR_ANY), Err(OpenError::AddressReserved { addr: 53 }));
+        let low = endpoints.open(0, ADDR_ANY).unwrap();
+        assert_eq!(endpoints.find(0), Some(low));
+        for _ in 0..2 {
+            assert_ne!(endpoints.open(ADDR_ANY, ADDR_ANY).unwrap().addr(), 1025);
+        }
+        assert_eq!(endpoints.find(1025), Some(fixed));
+        assert_eq!(endpoints.open(9, ADDR_ANY), Err(OpenError::NoSlot { capacity: 4 }));
+        assert_eq!(endpoints.find(ADDR_ANY), None);
+    }
+
+    #[test]
+    fn addresses_wrap_below_any_and_into_the_dynamic_range() {
+        let endpoints = endpoints(3);
+        endpoints.next.set(ADDR_ANY - 5);
+        for _ in 0..20 {
+            let endpoint = endpoints.open(ADDR_ANY, ADDR_ANY).unwrap();
+            assert!((1024..ADDR_ANY).contains(&endpoint.addr()));
+            assert_eq!(endpoints.find(endpoint.addr()), Some(endpoint));
+            endpoints.close(endpoint);
+        }
+        assert!(endpoints.next.get() < 2000);
+    }
+
+    #[test]
+    fn no_storage_means_no_endpoint_and_no_panic() {
+        let endpoints = endpoints(0);
+        assert_eq!(endpoints.find(1024), None);
+        assert_eq!(endpoints.open(ADDR_ANY, ADDR_ANY), Err(OpenError::NoSlot { capacity: 0 }));
+        assert_eq!(endpoints.open(7, ADDR_ANY), Err(OpenError::NoSlot { capacity: 0 }));
+    }
+
+    #[test]
+    fn the_first_writer_becomes_the_peer_of_an_unbound_endpoint() {
+        let endpoints = endpoints(1);
+        let endpoint = endpoints.open(ADDR_ANY, ADDR_ANY).unwrap();
+        endpoints.learn(endpoint, 1030);
+        endpoints.learn(endpoint, 1031);
+        assert_eq!(endpoints.peer(endpoint), Some(1030));
+        assert!(endpoints.bind(endpoint, 4));
+        assert_eq!(endpoints.peer(endpoint), Some(4));
+    }
+}

@@ -1,0 +1,171 @@
+//! Both ends of a link in one program, with no shared memory: for tests of what runs above a link.
+
+use core::cell::Cell;
+
+use super::{Link, LinkError};
+
+/// The wire between two [`Loopback`] ends: `N` buffers of `B` bytes in each direction.
+#[derive(Debug)]
+pub struct Wire<const N: usize, const B: usize> {
+    lanes: [Lane<N, B>; 2],
+}
+
+impl<const N: usize, const B: usize> Default for Wire<N, B> {
+    fn default() -> Self {
+        Self { lanes: [Lane::new(), Lane::new()] }
+    }
+}
+
+impl<const N: usize, const B: usize> Wire<N, B> {
+    /// The two ends. Both see the same wire for as long as they live.
+    pub fn ends(&self) -> [Loopback<'_, N, B>; 2] {
+        let [there, back] = &self.lanes;
+        [Loopback { tx: there, rx: back }, Loopback { tx: back, rx: there }]
+    }
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Lane<const N: usize, const B: usize> {
+    frames: [Frame<B>; N],
+    /// Frames that were committed, oldest first.
+    queue: [Cell<usize>; N],
+    first: Cell<usize>,
+    committed: Cell<usize>,
+    /// How many of the committed ones the peer may see.
+    visible: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Frame<const B: usize> {
+    bytes: Cell<[u8; B]>,
+    len: Cell<usize>,
+    free: Cell<bool>,
+}
+
+impl<const N: usize, const B: usize> Lane<N, B> {
+    fn new() -> Self {
+        Self {
+            frames: [const { Frame { bytes: Cell::new([0; B]), len: Cell::new(0), free: Cell::new(true) } };
+                N],
+            queue: [const { Cell::new(0) }; N],
+            first: Cell::new(0),
+            committed: Cell::new(0),
+            visible: Cell::new(0),
+        }
+    }
+
+    fn frame(&self, index: usize) -> Result<&Frame<B>, LinkError> {
+        self.frames.get(index).ok_or(LinkError::Closed)
+    }
+
+    fn put_free(&self, index: usize) {
+        if let Some(frame) = self.frames.get(index) {
+            frame.free.set(true);
+        }
+    }
+
+    fn read(&self, index: usize, at: usize, to: &mut [u8], room: usize) -> Result<(), LinkError> {
+        let bytes = self.frame(index)?.bytes.get();
+        let bounds = LinkError::Bounds { at, len: to.len(), room };
+        let end = at.checked_add(to.len()).filter(|end| *end <= room).ok_or(bounds)?;
+        to.copy_from_slice(bytes.get(at..end).ok_or(bounds)?);
+        Ok(())
+    }
+}
+
+/// One end of a [`Wire`].
+#[derive(Clone, Copy, Debug)]
+pub struct Loopback<'w, const N: usize, const B: usize> {
+    tx: &'w Lane<N, B>,
+    rx: &'w Lane<N, B>,
+}
+
+/// A buffer of a [`Wire`].
+#[derive(Debug)]
+#[must_use = "a buffer that is not given back is lost"]
+pub struct LoopbackFrame {
+    index: usize,
+}
+
+impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
+    type Tx = LoopbackFrame;
+    type Rx = LoopbackFrame;
+
+    fn reserve(&self) -> Result<LoopbackFrame, LinkError> {
+        let index = self.tx.frames.iter().position(|frame| frame.free.get()).ok_or(LinkError::Full)?;
+        self.tx.frame(index)?.free.set(false);
+        Ok(LoopbackFrame { index })
+    }
+
+    fn room(&self, _: &LoopbackFrame) -> usize {
+        B
+    }
+
+    fn write(&self, tx: &LoopbackFrame, at: usize, from: &[u8]) -> Result<(), LinkError> {
+        let frame = self.tx.frame(tx.index)?;
+        let mut bytes = frame.bytes.get();
+        let bounds = LinkError::Bounds { at, len: from.len(), room: B };
+        let end = at.checked_add(from.len()).ok_or(bounds)?;
+        bytes.get_mut(at..end).ok_or(bounds)?.copy_from_slice(from);
+        frame.bytes.set(bytes);
+        Ok(())
+    }
+
+    fn read_back(&self, tx: &LoopbackFrame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        self.tx.read(tx.index, at, to, B)
+    }
+
+    fn commit(&self, tx: LoopbackFrame, len: usize) -> Result<(), LinkError> {
+        if len > B {
+            self.cancel(tx);
+            return Err(LinkError::Bounds { at: 0, len, room: B });
+        }
+        let lane = self.tx;
+        lane.frame(tx.index)?.len.set(len);
+        // No more frames can be queued than there are, so the place is free.
+        let place = (lane.first.get() + lane.committed.get()) % N;
+        lane.queue.get(place).ok_or(LinkError::Closed)?.set(tx.index);
+        lane.committed.set(lane.committed.get() + 1);
+        Ok(())
+    }
+
+    fn cancel(&self, tx: LoopbackFrame) {
+        self.tx.put_free(tx.index);
+    }
+
+    fn receive(&self) -> Result<Option<LoopbackFrame>, LinkError> {
+        let lane = self.rx;
+        if lane.visible.get() == 0 {
+            return Ok(None);
+        }
+        let first = lane.first.get();
+        let index = lane.queue.get(first).ok_or(LinkError::Closed)?.get();
+        lane.first.set((first + 1) % N);
+        lane.committed.set(lane.committed.get() - 1);
+        lane.visible.set(lane.visible.get() - 1);
+        Ok(Some(LoopbackFrame { index }))
+    }
+
+    fn frame_len(&self, rx: &LoopbackFrame) -> usize {
+        self.rx.frame(rx.index).map_or(0, |frame| frame.len.get())
+    }
+
+    fn read(&self, rx: &LoopbackFrame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        self.rx.read(rx.index, at, to, self.frame_len(rx))
+    }
+
+    fn release(&self, rx: LoopbackFrame) {
+        self.rx.put_free(rx.index);
+    }
+
+    fn flush(&self) {
+        self.tx.visible.set(self.tx.committed.get());
+    }
+
+    fn arm(&self) -> bool {
+        self.rx.visible.get() > 0
+    }
+
+    fn disarm(&self) {}
+}

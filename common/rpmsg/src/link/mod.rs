@@ -1,0 +1,165 @@
+//! The seam below rpmsg: whole frames to the peer and back.
+
+mod faulty;
+mod loopback;
+mod tracer;
+pub mod vring;
+
+use core::fmt;
+
+pub use faulty::{Faults, Faulty};
+pub use loopback::{Loopback, Wire};
+pub use tracer::{Sink, Toward, Tracer};
+
+use sidecore_mem::{AccessError, DeviceAddr};
+use sidecore_virtio::QueueError;
+
+/// Carries whole frames (header and payload) to the peer and back, in order.
+///
+/// Buffers are tokens, plain data of the link's: a transmit buffer is reserved, written and then committed or
+/// cancelled; a received frame is read and then released. Each token is good once and on the link that made it;
+/// on another link it names other bytes, which is a nuisance and never unsafe. Any number may be out, and they come
+/// back in any order.
+///
+/// Commits and releases are shown to the peer by [`Link::flush`], so that a batch costs one publication.
+pub trait Link {
+    /// A transmit buffer that was reserved.
+    type Tx;
+    /// A received frame.
+    type Rx;
+
+    /// Takes a transmit buffer.
+    ///
+    /// # Errors
+    /// [`LinkError::Full`] where all are with the peer; the link then remembers that someone waits, and
+    /// [`Link::arm`] asks for a notification when one comes back.
+    fn reserve(&self) -> Result<Self::Tx, LinkError>;
+
+    /// Length of the longest frame that the buffer takes, in bytes.
+    fn room(&self, tx: &Self::Tx) -> usize;
+
+    /// Writes bytes of the frame.
+    ///
+    /// # Errors
+    /// They leave the buffer.
+    fn write(&self, tx: &Self::Tx, at: usize, bytes: &[u8]) -> Result<(), LinkError>;
+
+    /// Reads back what was written. The peer cannot be expected to have left it alone.
+    ///
+    /// # Errors
+    /// The bytes leave the buffer.
+    fn read_back(&self, tx: &Self::Tx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
+
+    /// Sends the first `len` bytes of the buffer as a frame.
+    ///
+    /// # Errors
+    /// They leave the buffer, or the link is of no use any more.
+    fn commit(&self, tx: Self::Tx, len: usize) -> Result<(), LinkError>;
+
+    /// Gives an unused transmit buffer back.
+    fn cancel(&self, tx: Self::Tx);
+
+    /// Takes the next frame that the peer sent.
+    ///
+    /// # Errors
+    /// The peer broke a rule of the link; the link is of no use any more and says the same again.
+    fn receive(&self) -> Result<Option<Self::Rx>, LinkError>;
+
+    /// Length of the frame, in bytes, as the link knows it: an upper bound for what the header may claim.
+    fn frame_len(&self, rx: &Self::Rx) -> usize;
+
+    /// Copies bytes of the frame out.
+    ///
+    /// # Errors
+    /// They leave the frame.
+    fn read(&self, rx: &Self::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
+
+    /// Gives a received frame's buffer back.
+    fn release(&self, rx: Self::Rx);
+
+    /// Shows the peer all commits and releases since the last flush, and wakes it where it wants that.
+    fn flush(&self);
+
+    /// Asks the peer for a notification when there is something to do: a frame, or a transmit buffer where one was
+    /// missed. `true` means that there is something already; then look before sleeping.
+    fn arm(&self) -> bool;
+
+    /// Lets the peer know that no notification is wanted for now.
+    fn disarm(&self);
+}
+
+/// Why a link did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// All transmit buffers are with the peer.
+    Full,
+    /// The ring is broken; [`QueueError::is_peer`] tells by whom.
+    Queue(QueueError),
+    /// The peer named a buffer that lies in no shared memory.
+    PeerBufferAddress {
+        /// Its address.
+        addr: DeviceAddr,
+        /// Its length in bytes.
+        len: u32,
+    },
+    /// The peer gave a buffer that holds no header, or none that we can take.
+    PeerBufferLength {
+        /// Its length in bytes.
+        len: u32,
+    },
+    /// Bytes outside of the frame or buffer.
+    Bounds {
+        /// First byte.
+        at: usize,
+        /// Number of bytes.
+        len: usize,
+        /// Bytes that there are.
+        room: usize,
+    },
+    /// The memory that buffers live in is too short for them.
+    Memory(AccessError),
+    /// The link was closed or reset.
+    Closed,
+}
+
+impl LinkError {
+    /// Whether the other side broke the rules, so that only a reset helps.
+    #[must_use]
+    pub const fn is_peer(&self) -> bool {
+        match self {
+            Self::Queue(error) => error.is_peer(),
+            Self::PeerBufferAddress { .. } | Self::PeerBufferLength { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("all transmit buffers are with the peer"),
+            Self::Queue(error) => error.fmt(f),
+            Self::PeerBufferAddress { addr, len } => {
+                write!(f, "the peer's buffer at {addr} of {len} bytes lies in no shared memory")
+            }
+            Self::PeerBufferLength { len } => write!(f, "the peer's buffer of {len} bytes is of no use"),
+            Self::Bounds { at, len, room } => {
+                write!(f, "{len} bytes from byte {at} on leave a frame of {room}")
+            }
+            Self::Memory(error) => write!(f, "buffer memory: {error}"),
+            Self::Closed => f.write_str("the link was closed"),
+        }
+    }
+}
+
+impl core::error::Error for LinkError {}
+
+impl From<QueueError> for LinkError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Full => Self::Full,
+            error => Self::Queue(error),
+        }
+    }
+}

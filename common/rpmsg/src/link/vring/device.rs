@@ -1,0 +1,197 @@
+//! The device's side: takes buffers out of the driver's rings.
+
+use core::cell::Cell;
+
+use sidecore_mem::{AddressMap, Located};
+use sidecore_virtio::{Buffer, DeviceQueue, Direction, Notify};
+use sidecore_wire::rpmsg::Header;
+
+use super::{FROM_DEVICE, TO_DEVICE};
+use crate::link::{Link, LinkError};
+
+/// A link over two queues of which this side is the device.
+///
+/// Buffers are where the driver says, as far as `map` reaches. `S` is room for cancelled transmit buffers, which
+/// wait there for the next message, since the driver takes back none that carries no frame: at least as many
+/// words as queue 0 has descriptors.
+#[derive(Debug)]
+pub struct Device<Q, N, S, O = (), const W: usize = 8> {
+    tx: Q,
+    rx: Q,
+    map: AddressMap<O, W>,
+    notify: N,
+    cancelled: S,
+    cancelled_count: Cell<usize>,
+    /// Someone found no transmit buffer, and none has come since.
+    starved: Cell<bool>,
+}
+
+impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device<Q, N, S, O, W> {
+    /// A link over queues that the driver has set up; `tx` is queue 0.
+    ///
+    /// # Errors
+    /// The storage for cancelled buffers is too small.
+    pub fn new(tx: Q, rx: Q, map: AddressMap<O, W>, notify: N, cancelled: S) -> Result<Self, LinkError> {
+        let (len, room) = (usize::from(tx.num()), cancelled.as_ref().len());
+        if room < len {
+            return Err(LinkError::Bounds { at: 0, len, room });
+        }
+        tx.disable_notifications();
+        let cancelled_count = Cell::new(0);
+        Ok(Self { tx, rx, map, notify, cancelled, cancelled_count, starved: Cell::new(false) })
+    }
+
+    /// The doorbell.
+    pub fn notifier(&self) -> &N {
+        &self.notify
+    }
+
+    #[inline(always)]
+    fn next_tx(&self) -> Result<Option<u16>, LinkError> {
+        let count = self.cancelled_count.get();
+        if let Some(last) = count.checked_sub(1)
+            && let Some(head) = self.cancelled.as_ref().get(last)
+        {
+            self.cancelled_count.set(last);
+            return Ok(Some(head.get()));
+        }
+        Ok(self.tx.pop_available()?)
+    }
+
+    #[inline(always)]
+    fn frame(&self, queue: &Q, head: u16, direction: Direction) -> Result<Frame, LinkError> {
+        let Buffer { addr, len, .. } = queue.single(head, direction)?;
+        if (len as usize) < Header::SIZE {
+            return Err(LinkError::PeerBufferLength { len });
+        }
+        let located = self.map.locate(addr, len as usize);
+        let place = located.map_err(|_| LinkError::PeerBufferAddress { addr, len })?;
+        Ok(Frame { head, place, len })
+    }
+
+    #[inline(always)]
+    fn at(&self, frame: &Frame, at: usize, len: usize) -> Result<usize, LinkError> {
+        let room = frame.len as usize;
+        if len <= room && at <= room - len {
+            Ok(frame.place.offset + at)
+        } else {
+            Err(LinkError::Bounds { at, len, room })
+        }
+    }
+
+    fn read_frame(&self, frame: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let at = self.at(frame, at, to.len())?;
+        let region = self.map.region(frame.place.window).ok_or(LinkError::Closed)?;
+        region.read(at, to).map_err(LinkError::Memory)
+    }
+}
+
+/// A buffer that the driver made available: where it is, as it was when it was taken.
+#[derive(Debug)]
+#[must_use = "a buffer that is not given back is lost to the driver"]
+pub struct Frame {
+    head: u16,
+    place: Located,
+    len: u32,
+}
+
+impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link for Device<Q, N, S, O, W> {
+    type Tx = Frame;
+    type Rx = Frame;
+
+    #[inline(always)]
+    fn reserve(&self) -> Result<Frame, LinkError> {
+        let Some(head) = self.next_tx()? else {
+            self.starved.set(true);
+            return Err(LinkError::Full);
+        };
+        self.frame(&self.tx, head, Direction::FromDevice)
+    }
+
+    #[inline(always)]
+    fn room(&self, tx: &Frame) -> usize {
+        tx.len as usize
+    }
+
+    #[inline(always)]
+    fn write(&self, tx: &Frame, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
+        let at = self.at(tx, at, bytes.len())?;
+        let region = self.map.region(tx.place.window).ok_or(LinkError::Closed)?;
+        region.write(at, bytes).map_err(LinkError::Memory)
+    }
+
+    fn read_back(&self, tx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        self.read_frame(tx, at, to)
+    }
+
+    #[inline(always)]
+    fn commit(&self, tx: Frame, len: usize) -> Result<(), LinkError> {
+        let room = tx.len as usize;
+        if len > room {
+            self.cancel(tx);
+            return Err(LinkError::Bounds { at: 0, len, room });
+        }
+        self.tx.add_used(tx.head, len as u32);
+        Ok(())
+    }
+
+    fn cancel(&self, tx: Frame) {
+        let count = self.cancelled_count.get();
+        if let Some(slot) = self.cancelled.as_ref().get(count) {
+            slot.set(tx.head);
+            self.cancelled_count.set(count + 1);
+        }
+    }
+
+    #[inline(always)]
+    fn receive(&self) -> Result<Option<Frame>, LinkError> {
+        match self.rx.pop_available()? {
+            Some(head) => self.frame(&self.rx, head, Direction::ToDevice).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    #[inline(always)]
+    fn frame_len(&self, rx: &Frame) -> usize {
+        rx.len as usize
+    }
+
+    #[inline(always)]
+    fn read(&self, rx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let at = self.at(rx, at, to.len())?;
+        let region = self.map.region(rx.place.window).ok_or(LinkError::Closed)?;
+        region.read(at, to).map_err(LinkError::Memory)
+    }
+
+    #[inline(always)]
+    fn release(&self, rx: Frame) {
+        // Nothing was written, which virtio would have us say as 0. But OpenAMP's driver takes this length as the
+        // buffer's capacity when it sends the next time, and other drivers ignore it.
+        self.rx.add_used(rx.head, rx.len);
+    }
+
+    #[inline(always)]
+    fn flush(&self) {
+        if self.tx.publish() {
+            self.notify.notify(FROM_DEVICE);
+        }
+        if self.rx.publish() {
+            self.notify.notify(TO_DEVICE);
+        }
+    }
+
+    fn arm(&self) -> bool {
+        let frames = self.rx.enable_notifications();
+        let buffers = self.starved.get() && self.tx.enable_notifications();
+        if buffers {
+            // Told once: whoever gave up sending in the meantime must not be kept awake by it.
+            self.starved.set(false);
+        }
+        frames || buffers
+    }
+
+    fn disarm(&self) {
+        self.rx.disable_notifications();
+        self.tx.disable_notifications();
+    }
+}

@@ -1,0 +1,135 @@
+//! Bringing a link up as rpmsg's remote, which on a coprocessor is virtio's device.
+//!
+//! A remote touches a vdev's rings only once it has seen DRIVER_OK; it looks at the status on every kick and on every
+//! poll alike ([`table::Device::poll`]), so that neither a lost nor an early kick matters. When it answers
+//! [`Change::Started`](sidecore_virtio::status::Change::Started), [`attach`] makes the link, and the remote announces
+//! its services once.
+
+use core::cell::Cell;
+use core::fmt;
+
+use sidecore_mem::{AccessError, AddressMap, DeviceAddr, MapError};
+use sidecore_virtio::split::{self, Parts};
+use sidecore_virtio::transport::table::{self, RegisterError};
+use sidecore_virtio::transport::{DeviceTransport, NotOffered};
+use sidecore_virtio::{Notify, RingFeatures};
+use sidecore_wire::resource_table::Vring;
+use sidecore_wire::split::Layout;
+
+use crate::LinkError;
+use crate::link::vring::{Device, FROM_DEVICE, TO_DEVICE};
+
+/// The remote's link on split rings.
+pub type RemoteLink<N, S, O, const W: usize> = Device<split::Device<O>, N, S, O, W>;
+
+/// Makes the link of a vdev whose driver is ready, and answers it with the features in use.
+///
+/// `map` holds the memories that rings and buffers may lie in, by device address. `cancelled` has at least as many
+/// words as queue 0 has descriptors. `notify` makes the doorbell out of the notify ids of the two queues, which are
+/// only now known for sure.
+///
+/// # Errors
+/// The driver accepted features that were not offered, or its rings are not where they can be.
+pub fn attach<N, S, O, const W: usize>(
+    vdev: &table::Device<O>,
+    map: AddressMap<O, W>,
+    cancelled: S,
+    notify: impl FnOnce([u32; 2]) -> N,
+) -> Result<(RemoteLink<N, S, O, W>, u64), AttachError>
+where
+    N: Notify,
+    S: AsRef<[Cell<u16>]>,
+    O: Clone,
+{
+    let features = vdev.accepted()?;
+    let ring_features = RingFeatures::of(features);
+    let (from_device, to_device) = (vdev.vring(FROM_DEVICE as u8)?, vdev.vring(TO_DEVICE as u8)?);
+    let tx = split::Device::new(place(&map, FROM_DEVICE, &from_device)?, ring_features);
+    let rx = split::Device::new(place(&map, TO_DEVICE, &to_device)?, ring_features);
+    let notify = notify([from_device.notifyid, to_device.notifyid]);
+    Ok((Device::new(tx, rx, map, notify, cancelled)?, features))
+}
+
+/// Finds a ring where the driver put it.
+fn place<O: Clone, const W: usize>(
+    map: &AddressMap<O, W>,
+    queue: u16,
+    vring: &Vring,
+) -> Result<Parts<O>, AttachError> {
+    let layout = u16::try_from(vring.num).ok().and_then(|num| Layout::new(num, vring.align).ok());
+    let layout = layout.ok_or(AttachError::PeerRing { queue, num: vring.num, align: vring.align })?;
+    let addr = DeviceAddr(u64::from(vring.da));
+    let region = map.resolve(addr, layout.size() as usize);
+    let region = region.map_err(|error| AttachError::PeerRingAddress { queue, error })?;
+    Parts::contiguous(&region, &layout).map_err(|error| AttachError::PeerRingMemory { queue, error })
+}
+
+/// Why the link of a vdev could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The driver accepted features that were not offered.
+    NotOffered(NotOffered),
+    /// The vdev entry is of no use.
+    Register(RegisterError),
+    /// A ring's number of descriptors or alignment is none that a ring can have.
+    PeerRing {
+        /// Index of the queue.
+        queue: u16,
+        /// Its number of descriptors.
+        num: u32,
+        /// Its alignment in bytes.
+        align: u32,
+    },
+    /// A ring lies in no memory that is shared, or was not placed at all.
+    PeerRingAddress {
+        /// Index of the queue.
+        queue: u16,
+        /// Where it should be.
+        error: MapError,
+    },
+    /// A ring is not aligned.
+    PeerRingMemory {
+        /// Index of the queue.
+        queue: u16,
+        /// What is wrong.
+        error: AccessError,
+    },
+    /// The storage for cancelled buffers is too small.
+    Link(LinkError),
+}
+
+impl From<NotOffered> for AttachError {
+    fn from(error: NotOffered) -> Self {
+        Self::NotOffered(error)
+    }
+}
+
+impl From<RegisterError> for AttachError {
+    fn from(error: RegisterError) -> Self {
+        Self::Register(error)
+    }
+}
+
+impl From<LinkError> for AttachError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered(error) => error.fmt(f),
+            Self::Register(error) => error.fmt(f),
+            Self::PeerRing { queue, num, align } => {
+                write!(f, "queue {queue} has {num} descriptors and alignment {align}, which no ring can have")
+            }
+            Self::PeerRingAddress { queue, error } => write!(f, "queue {queue}: {error}"),
+            Self::PeerRingMemory { queue, error } => write!(f, "queue {queue}: {error}"),
+            Self::Link(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AttachError {}

@@ -1,0 +1,361 @@
+//! Messages between endpoints, on a link.
+
+use core::cell::Cell;
+use core::fmt;
+
+use sidecore_wire::name_service::{Announcement, CREATE, DESTROY, Name};
+use sidecore_wire::rpmsg::{ADDR_ANY, Header, NAME_SERVICE_ADDR};
+
+use crate::endpoint::Endpoints;
+use crate::{Endpoint, Held, Link, LinkError, Message, OpenError, Outgoing, SendError, Slot};
+
+/// Frames of no use that one [`Rpmsg::poll`] drops before it gives its caller a turn.
+const DROPS_A_POLL: usize = 64;
+
+/// rpmsg on one link: endpoints, messages, and the name service on the wire.
+///
+/// ```text
+/// send / reserve ──► header + payload ──► Link ──► peer
+/// poll ◄── Message (a loan) ◄── endpoint of dst ◄── Link
+///      ◄── Announcement ◄────── address 53
+/// ```
+///
+/// `S` is storage for endpoints. See the crate's documentation for the threading rule.
+#[derive(Debug)]
+pub struct Rpmsg<L, S> {
+    link: L,
+    endpoints: Endpoints<S>,
+    drops: Drops,
+    /// Batches that are open: publication waits for the last one's end.
+    batches: Cell<u32>,
+    /// The peer broke the link's rules; everything answers with this from then on.
+    broken: Cell<Option<LinkError>>,
+}
+
+/// Frames that were dropped because nothing else could be done with them, by reason.
+#[derive(Clone, Debug, Default)]
+pub struct Drops {
+    /// No endpoint has the destination address.
+    pub unknown_destination: Cell<u32>,
+    /// The frame is shorter than a header, or than its header claims.
+    pub malformed: Cell<u32>,
+    /// An announcement of the wrong length, or with a name that is none.
+    pub bad_announcement: Cell<u32>,
+}
+
+/// Something that the peer sent.
+#[must_use = "a message that is dropped unread is a message lost"]
+pub enum Event<'r, L: Link, S: AsRef<[Slot]>> {
+    /// A message for one of our endpoints.
+    Message(Message<'r, L, S>),
+    /// A service came ([`Announcement::is_destroy`]: or went) at the peer.
+    Announcement(Announcement),
+}
+
+impl<L: Link, S: AsRef<[Slot]>> fmt::Debug for Event<'_, L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => message.fmt(f),
+            Self::Announcement(announcement) => announcement.fmt(f),
+        }
+    }
+}
+
+impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
+    /// rpmsg on a link that is up, with no endpoint.
+    pub fn new(link: L, slots: S) -> Self {
+        Self {
+            link,
+            endpoints: Endpoints::new(slots),
+            drops: Drops::default(),
+            batches: Cell::new(0),
+            broken: Cell::new(None),
+        }
+    }
+
+    /// The link below.
+    pub const fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// What was dropped so far; each count stays at its maximum.
+    pub const fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// Opens an endpoint at `addr` (`ADDR_ANY`: a dynamic address from 1024 on), bound to `peer` (`ADDR_ANY`: to the
+    /// first one that writes to it).
+    ///
+    /// # Errors
+    /// The address is in use or reserved, or the storage is full.
+    pub fn open(&self, addr: u32, peer: u32) -> Result<Endpoint, OpenError> {
+        self.endpoints.open(addr, peer)
+    }
+
+    /// Closes an endpoint. Messages that are on their way to it are dropped and counted. `false` where it was closed
+    /// already.
+    pub fn close(&self, endpoint: Endpoint) -> bool {
+        self.endpoints.close(endpoint)
+    }
+
+    /// Where the endpoint's messages go; `None` where it has no peer yet or was closed.
+    pub fn peer(&self, endpoint: Endpoint) -> Option<u32> {
+        self.endpoints.peer(endpoint).filter(|peer| *peer != ADDR_ANY)
+    }
+
+    /// Binds an endpoint to a peer's address; `false` where it was closed.
+    pub fn bind(&self, endpoint: Endpoint, peer: u32) -> bool {
+        self.endpoints.bind(endpoint, peer)
+    }
+
+    /// Tells the peer that a service is at this endpoint: it makes a channel of it.
+    ///
+    /// # Errors
+    /// As for [`Rpmsg::send`].
+    pub fn announce(&self, endpoint: Endpoint, name: &Name) -> Result<(), SendError> {
+        self.tell(endpoint, name, CREATE)
+    }
+
+    /// Tells the peer that the service is no longer at this endpoint. To be called before [`Rpmsg::close`].
+    ///
+    /// # Errors
+    /// As for [`Rpmsg::send`].
+    pub fn withdraw(&self, endpoint: Endpoint, name: &Name) -> Result<(), SendError> {
+        self.tell(endpoint, name, DESTROY)
+    }
+
+    /// Sends a message from an endpoint to its peer, copying it.
+    ///
+    /// # Errors
+    /// Nothing was sent: see [`SendError`].
+    #[inline(always)]
+    pub fn send(&self, endpoint: Endpoint, payload: &[u8]) -> Result<(), SendError> {
+        let peer = self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        if peer == ADDR_ANY {
+            return Err(SendError::NoPeer);
+        }
+        self.send_frame(endpoint.addr(), peer, payload)
+    }
+
+    /// Sends a message from an endpoint to any address, copying it.
+    ///
+    /// # Errors
+    /// Nothing was sent: see [`SendError`].
+    pub fn send_to(&self, endpoint: Endpoint, dst: u32, payload: &[u8]) -> Result<(), SendError> {
+        self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        self.send_frame(endpoint.addr(), dst, payload)
+    }
+
+    /// Takes a transmit buffer to be filled in place; it goes to the endpoint's peer.
+    ///
+    /// # Errors
+    /// As for [`Rpmsg::send`].
+    pub fn reserve(&self, endpoint: Endpoint) -> Result<Outgoing<'_, L, S>, SendError> {
+        let peer = self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        if peer == ADDR_ANY {
+            return Err(SendError::NoPeer);
+        }
+        self.reserve_to(endpoint, peer)
+    }
+
+    /// Takes a transmit buffer to be filled in place; it goes to any address.
+    ///
+    /// # Errors
+    /// As for [`Rpmsg::send`].
+    pub fn reserve_to(&self, endpoint: Endpoint, dst: u32) -> Result<Outgoing<'_, L, S>, SendError> {
+        self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        let tx = self.take_buffer()?;
+        Ok(Outgoing::new(self, tx, endpoint.addr(), dst))
+    }
+
+    /// Sends many messages to the endpoint's peer and shows them to it at once. Answers how many were sent: all of
+    /// them, unless transmit buffers ran out.
+    ///
+    /// # Errors
+    /// The first message that can never be sent: messages before it have been.
+    pub fn send_all<'p>(
+        &self,
+        endpoint: Endpoint,
+        payloads: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Result<usize, SendError> {
+        let _batch = self.batch();
+        let mut sent = 0;
+        for payload in payloads {
+            match self.send(endpoint, payload) {
+                Ok(()) => sent += 1,
+                Err(SendError::Full) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Takes the next thing that the peer sent, or `None` where there is nothing (or only frames of no use, many of
+    /// them: [`Link::arm`] tells before one sleeps).
+    ///
+    /// # Errors
+    /// The link is broken; only a new one helps.
+    #[inline(always)]
+    pub fn poll(&self) -> Result<Option<Event<'_, L, S>>, LinkError> {
+        if let Some(error) = self.broken.get() {
+            return Err(error);
+        }
+        for _ in 0..DROPS_A_POLL {
+            let rx = match self.link.receive() {
+                Ok(Some(rx)) => rx,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.break_link(error)),
+            };
+            let frame_len = self.link.frame_len(&rx);
+            let mut header = [0; Header::SIZE];
+            let readable = frame_len >= Header::SIZE && self.link.read(&rx, 0, &mut header).is_ok();
+            let header = Header::parse(&header);
+            if !readable || usize::from(header.len) > frame_len - Header::SIZE {
+                self.drop_frame(rx, &self.drops.malformed);
+                continue;
+            }
+            if header.dst == NAME_SERVICE_ADDR {
+                if let Some(announcement) = self.announcement(rx, &header) {
+                    return Ok(Some(Event::Announcement(announcement)));
+                }
+                continue;
+            }
+            let Some(endpoint) = self.endpoints.find(header.dst) else {
+                self.drop_frame(rx, &self.drops.unknown_destination);
+                continue;
+            };
+            self.endpoints.learn(endpoint, header.src);
+            return Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))));
+        }
+        Ok(None)
+    }
+
+    /// Hands every message that is there to `deliver`, at most `limit` of them, and shows the returned buffers to the
+    /// peer at once. Answers how many events there were.
+    ///
+    /// # Errors
+    /// The link is broken; what came before has been delivered.
+    pub fn drain(&self, limit: usize, mut deliver: impl FnMut(Event<'_, L, S>)) -> Result<usize, LinkError> {
+        let _batch = self.batch();
+        for count in 0..limit {
+            match self.poll()? {
+                Some(event) => deliver(event),
+                None => return Ok(count),
+            }
+        }
+        Ok(limit)
+    }
+
+    /// Until the returned value is dropped, sent messages and returned buffers are collected; then all of them are
+    /// shown to the peer with one publication and at most one notification a direction.
+    pub fn batch(&self) -> Batch<'_, L, S> {
+        self.batches.set(self.batches.get() + 1);
+        Batch { rpmsg: self }
+    }
+
+    /// Takes a message back up that was put aside by [`Message::hold`].
+    pub fn resume(&self, held: Held<L>) -> Message<'_, L, S> {
+        Message::new(self, held.rx, held.endpoint, held.src, held.len)
+    }
+
+    #[inline(always)]
+    fn send_frame(&self, src: u32, dst: u32, payload: &[u8]) -> Result<(), SendError> {
+        let tx = self.take_buffer()?;
+        let max = (self.link.room(&tx) - Header::SIZE).min(usize::from(u16::MAX));
+        if payload.len() > max {
+            self.link.cancel(tx);
+            return Err(SendError::TooLong { len: payload.len(), max });
+        }
+        self.link.write(&tx, Header::SIZE, payload)?;
+        self.finish(tx, src, dst, payload.len())
+    }
+
+    /// A transmit buffer with room for a header at least.
+    #[inline(always)]
+    fn take_buffer(&self) -> Result<L::Tx, SendError> {
+        if let Some(error) = self.broken.get() {
+            return Err(SendError::Link(error));
+        }
+        let tx = match self.link.reserve() {
+            Ok(tx) => tx,
+            Err(LinkError::Full) => return Err(SendError::Full),
+            Err(error) => return Err(SendError::Link(self.break_link(error))),
+        };
+        let room = self.link.room(&tx);
+        if room < Header::SIZE {
+            self.link.cancel(tx);
+            return Err(SendError::Link(LinkError::PeerBufferLength { len: room as u32 }));
+        }
+        Ok(tx)
+    }
+
+    /// Puts the header before a payload and sends both. `len` fits the buffer and 16 bits.
+    #[inline(always)]
+    pub(crate) fn finish(&self, tx: L::Tx, src: u32, dst: u32, len: usize) -> Result<(), SendError> {
+        let header = Header { src, dst, reserved: 0, len: len as u16, flags: 0 };
+        self.link.write(&tx, 0, &header.emit())?;
+        self.link.commit(tx, Header::SIZE + len)?;
+        self.flush();
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn release(&self, rx: L::Rx) {
+        self.link.release(rx);
+        self.flush();
+    }
+
+    #[inline(always)]
+    fn flush(&self) {
+        if self.batches.get() == 0 {
+            self.link.flush();
+        }
+    }
+
+    fn tell(&self, endpoint: Endpoint, name: &Name, flags: u32) -> Result<(), SendError> {
+        self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        let announcement = Announcement { name: *name, addr: endpoint.addr(), flags };
+        self.send_frame(endpoint.addr(), NAME_SERVICE_ADDR, &announcement.emit())
+    }
+
+    /// Reads an announcement (exactly 40 bytes, as Linux wants them) and gives its frame back.
+    #[cold]
+    fn announcement(&self, rx: L::Rx, header: &Header) -> Option<Announcement> {
+        let mut bytes = [0; Announcement::SIZE];
+        let whole = usize::from(header.len) == Announcement::SIZE
+            && self.link.read(&rx, Header::SIZE, &mut bytes).is_ok();
+        let announcement = Announcement::parse(&bytes);
+        if whole && announcement.name.is_valid() {
+            self.release(rx);
+            return Some(announcement);
+        }
+        self.drop_frame(rx, &self.drops.bad_announcement);
+        None
+    }
+
+    #[cold]
+    fn drop_frame(&self, rx: L::Rx, count: &Cell<u32>) {
+        count.set(count.get().saturating_add(1));
+        self.release(rx);
+    }
+
+    #[cold]
+    fn break_link(&self, error: LinkError) -> LinkError {
+        self.broken.set(Some(error));
+        error
+    }
+}
+
+/// While this is alive, publication is put off; see [`Rpmsg::batch`]. Batches may be nested.
+#[derive(Debug)]
+#[must_use = "a batch that is dropped at once collects nothing"]
+pub struct Batch<'r, L: Link, S: AsRef<[Slot]>> {
+    rpmsg: &'r Rpmsg<L, S>,
+}
+
+impl<L: Link, S: AsRef<[Slot]>> Drop for Batch<'_, L, S> {
+    fn drop(&mut self) {
+        self.rpmsg.batches.set(self.rpmsg.batches.get() - 1);
+        self.rpmsg.flush();
+    }
+}

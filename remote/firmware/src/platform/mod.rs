@@ -1,0 +1,97 @@
+//! The seam between the SDK and the machine it runs on, and the one room of the SDK with unsafe code.
+//!
+//! A platform is one file (or folder) here, chosen by the target: it implements [`Platform`], sets `Native` to its
+//! type, and defines the macro `__entry!`, which emits the symbols that an image needs there (its first instruction,
+//! and what its tool chain leaves undefined).
+//!
+//! | target | platform |
+//! | --- | --- |
+//! | Linux on x86-64 and AArch64 | [`sandbox`]: a confined process that its main side observes |
+
+use core::time::Duration;
+
+use sidecore_mem::{DeviceAddr, Region};
+
+mod published;
+mod table;
+
+#[cfg(sidecore_platform = "sandbox")]
+pub mod sandbox;
+
+pub(crate) use published::Published;
+pub use table::{FILLED, StaticTable};
+
+/// The platform of the target that is compiled for.
+#[cfg(sidecore_platform = "sandbox")]
+pub type Native = sandbox::Sandbox;
+
+/// A machine that firmware runs on, as far as the SDK needs it. Used by one thread of execution.
+pub trait Platform {
+    /// Tells the main side to look at the ring (or vdev) with this notify id.
+    ///
+    /// The caller has published what the main side shall see, with a full fence between. Cheap while the main side is
+    /// awake.
+    fn ring(&self, notify_id: u32);
+
+    /// Waits until the main side rings or the time `until` (`None`: never) has come; may return earlier, for no
+    /// reason at all.
+    ///
+    /// Returns as soon as `ready` answers `true`. It is asked at least once after the doorbell has been armed, which
+    /// closes the race between the caller's last look at the rings and the sleep. An armed watchdog is fed meanwhile:
+    /// waiting is not hanging.
+    fn wait(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool);
+
+    /// The time since some moment before the start, in ticks. Never goes back and never wraps.
+    fn now(&self) -> u64;
+
+    /// Ticks in a second; not 0.
+    fn ticks_per_second(&self) -> u64;
+
+    /// Promises to call [`feed_watchdog`](Self::feed_watchdog) or [`wait`](Self::wait) at least once in every
+    /// `period` from now on; breaking the promise is a hang, upon which the main side acts. Rounded up to what the
+    /// machine can count; a later call replaces the promise.
+    fn arm_watchdog(&self, period: Duration);
+
+    /// Keeps the promise of [`arm_watchdog`](Self::arm_watchdog). Cheap enough for the middle of a computation.
+    fn feed_watchdog(&self);
+
+    /// The `len` bytes at `at`, if the main side may have put memory there that both share and that no part of this
+    /// image lies in; `None` otherwise.
+    fn shared(&self, at: DeviceAddr, len: usize) -> Option<Region>;
+
+    /// Ends the firmware with an exit code, as a program ends.
+    fn exit(&self, code: i32) -> !;
+
+    /// Ends the firmware as crashed, leaving `record` (`file:line: message`) where the main side finds it. May be
+    /// called in any state, before the platform is up too.
+    fn halt(record: &str) -> !;
+}
+
+/// `ticks` of a platform with this frequency as a duration, rounded down.
+pub(crate) fn duration(ticks: u64, per_second: u64) -> Duration {
+    let seconds = ticks / per_second.max(1);
+    let rest = ticks % per_second.max(1);
+    let nanoseconds = u128::from(rest) * 1_000_000_000 / u128::from(per_second.max(1));
+    Duration::new(seconds, nanoseconds as u32)
+}
+
+/// A duration in ticks of a platform with this frequency, rounded up; the greatest number if it has no room.
+pub(crate) fn ticks(duration: Duration, per_second: u64) -> u64 {
+    let ticks = (duration.as_nanos().saturating_mul(u128::from(per_second))).div_ceil(1_000_000_000);
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_and_durations_convert_without_overflow() {
+        assert_eq!(duration(3_900_000_001, 2_600_000_000), Duration::from_nanos(1_500_000_000));
+        assert_eq!(ticks(Duration::from_nanos(1), 1_000), 1);
+        assert_eq!(ticks(Duration::from_millis(1500), 2_600_000_000), 3_900_000_000);
+        assert_eq!(ticks(Duration::MAX, u64::MAX), u64::MAX);
+        assert_eq!(duration(u64::MAX, u64::MAX), Duration::from_secs(1));
+        assert_eq!(duration(5, 0), Duration::from_secs(5));
+    }
+}

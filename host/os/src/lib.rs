@@ -1,1 +1,44 @@
 //! What Linux makes unsafe, made safe once.
+//!
+//! Everything that the main side needs from the kernel and that no safe crate offers: shared memory that cannot
+//! shrink under us, memory at chosen addresses, descriptors handed over sockets, children under a debugger's eye,
+//! and the one-way door through which a process becomes a confined remote. Callers forbid unsafe code.
+//!
+//! | file | what it makes safe |
+//! | --- | --- |
+//! | `memory` | sealed shared memory and its mappings, as [`sidecore_mem::Region`]s |
+//! | `place` | mapping at a device address, never over another mapping |
+//! | `event` | doorbells: one eventfd each, and several descriptors polled as one |
+//! | `socket` | messages with descriptors, and the credentials of who sent them |
+//! | `child` | children: spawned, traced, looked at, killed, reaped |
+//! | `signals` | signals as a descriptor |
+//! | `confine` | Landlock, seccomp, resource limits |
+//! | `enter` | the last step of a boot stub: close, confine, clear, jump |
+//! | `machine` | CPUs allowed, frequency of the time-stamp counter |
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("sidecore-os is about Linux; other systems have no counterpart to what it wraps");
+
+mod child;
+mod confine;
+mod enter;
+mod event;
+mod machine;
+mod memory;
+mod place;
+mod refused;
+mod signals;
+mod socket;
+
+pub use child::{Change, Child, End, Origin, Stop, die_with_parent, new_session};
+pub use enter::{Entry, enter};
+pub use event::{EventFd, Joined, poll_until};
+pub use machine::{Ticks, cpu_count};
+pub use memory::{Mapping, SharedMemory, page_size};
+pub use place::{Placed, Protection, guard, place};
+pub use refused::Refused;
+pub use signals::{Signals, signal_name};
+pub use socket::{Channel, Listener, Peer, Received};
+
+/// The system's error numbers, for telling refusals apart.
+pub use rustix::io::Errno;

@@ -73,6 +73,10 @@ impl<O> Region<O> {
         &self.owner
     }
 
+    pub(crate) const fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
     /// Reads the scalar at `at`, which is a multiple of its size.
     #[inline(always)]
     pub fn load<T: Scalar>(&self, at: usize) -> Result<T, AccessError> {
@@ -273,6 +277,31 @@ impl<T: Scalar, O> Ring<T, O> {
     pub fn store(&self, index: usize, value: T) {
         // SAFETY: as in `load`.
         unsafe { self.raw.store((index & self.mask) * T::SIZE, value) };
+    }
+
+    /// Reads two neighbours, of which the first has the even index `2 * pair` modulo the length.
+    ///
+    /// A ring of one scalar has no pair; both halves are that scalar then.
+    #[inline(always)]
+    pub fn load_pair(&self, pair: usize) -> [T; 2] {
+        let first = (2 * pair) & self.mask;
+        let second = first | (1 & self.mask);
+        // SAFETY: the mask keeps the index inside what was checked when the handle was made.
+        let low = unsafe { self.raw.load(first * T::SIZE) };
+        // SAFETY: as above: an even index below a power of two has an odd neighbour below it.
+        let high = unsafe { self.raw.load(second * T::SIZE) };
+        [low, high]
+    }
+
+    /// Writes two neighbours, as [`Ring::load_pair`] reads them, the first one first.
+    #[inline(always)]
+    pub fn store_pair(&self, pair: usize, [low, high]: [T; 2]) {
+        let first = (2 * pair) & self.mask;
+        let second = first | (1 & self.mask);
+        // SAFETY: as in `load_pair`.
+        unsafe { self.raw.store(first * T::SIZE, low) };
+        // SAFETY: as in `load_pair`.
+        unsafe { self.raw.store(second * T::SIZE, high) };
     }
 
     /// Number of scalars, a power of two.

@@ -89,7 +89,7 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
     #[inline(always)]
     pub(crate) fn find(&self, addr: u32) -> Option<Endpoint> {
         let slots = self.slots.as_ref();
-        let natural = addr.wrapping_sub(FIRST_DYNAMIC_ADDR) as usize % slots.len().max(1);
+        let natural = self.natural(addr);
         match slots.get(natural) {
             Some(slot) if slot.addr.get() == addr => Some(Endpoint { slot: natural as u16, addr }),
             _ => self.search(addr),
@@ -121,13 +121,19 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
         slot.is_some()
     }
 
+    /// The slot in which an address is looked for first.
+    #[inline(always)]
+    fn natural(&self, addr: u32) -> usize {
+        addr.wrapping_sub(FIRST_DYNAMIC_ADDR) as usize % self.slots.as_ref().len().max(1)
+    }
+
     #[inline(always)]
     fn slot(&self, endpoint: Endpoint) -> Option<&Slot> {
         let slot = self.slots.as_ref().get(usize::from(endpoint.slot))?;
         (slot.addr.get() == endpoint.addr).then_some(slot)
     }
 
-    /// An endpoint at a static address may be in any slot.
+    /// An endpoint at a static address may be in any slot, if another one was in its own.
     #[cold]
     fn search(&self, addr: u32) -> Option<Endpoint> {
         if addr == ADDR_ANY {
@@ -144,8 +150,14 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
         if self.find(addr).is_some() {
             return Err(OpenError::AddressInUse { addr });
         }
-        // From the end, so that dynamic addresses find theirs free for longer.
-        let free = self.slots.as_ref().iter().rposition(|slot| slot.addr.get() == ADDR_ANY);
+        let is_free = |slot: &Slot| slot.addr.get() == ADDR_ANY;
+        let slots = self.slots.as_ref();
+        // Where it is found at once, else at the end, so that dynamic addresses find theirs free for longer.
+        let natural = self.natural(addr);
+        let free = match slots.get(natural) {
+            Some(slot) if is_free(slot) => Some(natural),
+            _ => slots.iter().rposition(is_free),
+        };
         let slot = free.ok_or(self.no_slot())?;
         Ok(Endpoint { slot: slot as u16, addr })
     }

@@ -2,8 +2,6 @@
 
 use core::fmt;
 
-use sidecore_wire::rpmsg::Header;
-
 use crate::{Endpoint, Link, LinkError, ReadError, Rpmsg, SendError, Slot};
 
 /// A received message in the buffer that it came in. Dropping it gives the buffer back to the peer.
@@ -56,7 +54,7 @@ impl<'r, L: Link, S: AsRef<[Slot]>> Message<'r, L, S> {
             return Err(ReadError::Length { at, len, payload });
         }
         let rx = self.rx.as_ref().ok_or(ReadError::Link(LinkError::Closed))?;
-        self.rpmsg.link().read(rx, Header::SIZE + at, to).map_err(ReadError::Link)
+        self.rpmsg.link().read(rx, at, to).map_err(ReadError::Link)
     }
 
     /// Copies the whole payload into `buffer` and answers that part of it.
@@ -137,8 +135,7 @@ impl<'r, L: Link, S: AsRef<[Slot]>> Outgoing<'r, L, S> {
 
     /// The longest payload that the buffer takes, in bytes.
     pub fn capacity(&self) -> usize {
-        let room = self.tx.as_ref().map_or(0, |tx| self.rpmsg.link().room(tx));
-        room.saturating_sub(Header::SIZE).min(usize::from(u16::MAX))
+        self.tx.as_ref().map_or(0, |tx| self.rpmsg.link().room(tx))
     }
 
     /// Length of the payload so far, in bytes: up to the last byte written.
@@ -159,7 +156,7 @@ impl<'r, L: Link, S: AsRef<[Slot]>> Outgoing<'r, L, S> {
             return Err(SendError::TooLong { len, max });
         }
         let tx = self.tx.as_ref().ok_or(SendError::Link(LinkError::Closed))?;
-        self.rpmsg.link().write(tx, Header::SIZE + at, bytes)?;
+        self.rpmsg.link().write(tx, at, bytes)?;
         self.len = self.len.max(len);
         Ok(())
     }

@@ -37,7 +37,7 @@ pub struct Rpmsg<L, S> {
 pub struct Drops {
     /// No endpoint has the destination address.
     pub unknown_destination: Cell<u32>,
-    /// The frame is shorter than a header, or than its header claims.
+    /// The frame is shorter than its header claims.
     pub malformed: Cell<u32>,
     /// An announcement of the wrong length, or with a name that is none.
     pub bad_announcement: Cell<u32>,
@@ -201,31 +201,21 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
             return Err(error);
         }
         for _ in 0..DROPS_A_POLL {
-            let rx = match self.link.receive() {
-                Ok(Some(rx)) => rx,
+            let (header, rx) = match self.link.receive() {
+                Ok(Some(received)) => received,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(self.break_link(error)),
             };
-            let frame_len = self.link.frame_len(&rx);
-            let mut header = [0; Header::SIZE];
-            let readable = frame_len >= Header::SIZE && self.link.read(&rx, 0, &mut header).is_ok();
-            let header = Header::parse(&header);
-            if !readable || usize::from(header.len) > frame_len - Header::SIZE {
+            if usize::from(header.len) > self.link.payload_room(&rx) {
                 self.drop_frame(rx, &self.drops.malformed);
-                continue;
-            }
-            if header.dst == NAME_SERVICE_ADDR {
-                if let Some(announcement) = self.announcement(rx, &header) {
-                    return Ok(Some(Event::Announcement(announcement)));
-                }
-                continue;
-            }
-            let Some(endpoint) = self.endpoints.find(header.dst) else {
+            } else if let Some(endpoint) = self.endpoints.find(header.dst) {
+                self.endpoints.learn(endpoint, header.src);
+                return Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))));
+            } else if header.dst != NAME_SERVICE_ADDR {
                 self.drop_frame(rx, &self.drops.unknown_destination);
-                continue;
-            };
-            self.endpoints.learn(endpoint, header.src);
-            return Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))));
+            } else if let Some(announcement) = self.announcement(rx, &header) {
+                return Ok(Some(Event::Announcement(announcement)));
+            }
         }
         Ok(None)
     }
@@ -261,40 +251,31 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     #[inline(always)]
     fn send_frame(&self, src: u32, dst: u32, payload: &[u8]) -> Result<(), SendError> {
         let tx = self.take_buffer()?;
-        let max = (self.link.room(&tx) - Header::SIZE).min(usize::from(u16::MAX));
+        let max = self.link.room(&tx);
         if payload.len() > max {
             self.link.cancel(tx);
             return Err(SendError::TooLong { len: payload.len(), max });
         }
-        self.link.write(&tx, Header::SIZE, payload)?;
+        self.link.write(&tx, 0, payload)?;
         self.finish(tx, src, dst, payload.len())
     }
 
-    /// A transmit buffer with room for a header at least.
     #[inline(always)]
     fn take_buffer(&self) -> Result<L::Tx, SendError> {
         if let Some(error) = self.broken.get() {
             return Err(SendError::Link(error));
         }
-        let tx = match self.link.reserve() {
-            Ok(tx) => tx,
-            Err(LinkError::Full) => return Err(SendError::Full),
-            Err(error) => return Err(SendError::Link(self.break_link(error))),
-        };
-        let room = self.link.room(&tx);
-        if room < Header::SIZE {
-            self.link.cancel(tx);
-            return Err(SendError::Link(LinkError::PeerBufferLength { len: room as u32 }));
+        match self.link.reserve() {
+            Ok(tx) => Ok(tx),
+            Err(LinkError::Full) => Err(SendError::Full),
+            Err(error) => Err(SendError::Link(self.break_link(error))),
         }
-        Ok(tx)
     }
 
-    /// Puts the header before a payload and sends both. `len` fits the buffer and 16 bits.
+    /// Sends a buffer with a payload of `len` bytes, which fits it and so 16 bits.
     #[inline(always)]
     pub(crate) fn finish(&self, tx: L::Tx, src: u32, dst: u32, len: usize) -> Result<(), SendError> {
-        let header = Header { src, dst, reserved: 0, len: len as u16, flags: 0 };
-        self.link.write(&tx, 0, &header.emit())?;
-        self.link.commit(tx, Header::SIZE + len)?;
+        self.link.commit(tx, &Header { src, dst, reserved: 0, len: len as u16, flags: 0 })?;
         self.flush();
         Ok(())
     }
@@ -322,8 +303,8 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     #[cold]
     fn announcement(&self, rx: L::Rx, header: &Header) -> Option<Announcement> {
         let mut bytes = [0; Announcement::SIZE];
-        let whole = usize::from(header.len) == Announcement::SIZE
-            && self.link.read(&rx, Header::SIZE, &mut bytes).is_ok();
+        let whole =
+            usize::from(header.len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
         let announcement = Announcement::parse(&bytes);
         if whole && announcement.name.is_valid() {
             self.release(rx);

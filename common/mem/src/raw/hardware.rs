@@ -88,24 +88,12 @@ impl Raw {
     /// `at..at + from.len()` lies inside the memory.
     #[inline(always)]
     pub(crate) unsafe fn write(&self, at: usize, from: &[u8]) {
-        let head = self.head(at, from.len());
-        let (first, rest) = from.split_at(head);
-        let (lanes, last) = rest.as_chunks::<LANE>();
-        let mut to = at;
-        for byte in first {
-            // SAFETY: `to` stays below `at + from.len()`; a byte is always aligned.
-            unsafe { self.store(to, *byte) };
-            to += 1;
-        }
-        for lane in lanes {
-            // SAFETY: as above, and `head` made `to` a multiple of LANE from here.
-            unsafe { self.store(to, Lane::from_le_bytes(*lane)) };
-            to += LANE;
-        }
-        for byte in last {
-            // SAFETY: as above.
-            unsafe { self.store(to, *byte) };
-            to += 1;
+        if self.is_aligned(at, LANE) {
+            // SAFETY: the caller's promise, and aligned.
+            unsafe { self.write_lanes(at, from) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.write_misaligned(at, from) }
         }
     }
 
@@ -115,33 +103,120 @@ impl Raw {
     /// `at..at + to.len()` lies inside the memory.
     #[inline(always)]
     pub(crate) unsafe fn read(&self, at: usize, to: &mut [u8]) {
-        let head = self.head(at, to.len());
-        let (first, rest) = to.split_at_mut(head);
-        let (lanes, last) = rest.as_chunks_mut::<LANE>();
-        let mut from = at;
-        for byte in first {
-            // SAFETY: `from` stays below `at + to.len()`; a byte is always aligned.
-            *byte = unsafe { self.load(from) };
-            from += 1;
+        if self.is_aligned(at, LANE) {
+            // SAFETY: the caller's promise, and aligned.
+            unsafe { self.read_lanes(at, to) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.read_misaligned(at, to) }
         }
+    }
+
+    /// As [`Raw::write`] at `base + at`, where `base` is known to be aligned: with a constant `at`, the question of
+    /// alignment is answered by the compiler.
+    ///
+    /// # Safety
+    /// As for [`Raw::write`]; `base` lies on a multiple of 8 bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn write_at(&self, base: usize, at: usize, from: &[u8]) {
+        if at.is_multiple_of(LANE) {
+            // SAFETY: the caller's promise, and aligned.
+            unsafe { self.write_lanes(base + at, from) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.write_misaligned(base + at, from) }
+        }
+    }
+
+    /// As [`Raw::write_at`].
+    ///
+    /// # Safety
+    /// As for [`Raw::read`]; `base` lies on a multiple of 8 bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn read_at(&self, base: usize, at: usize, to: &mut [u8]) {
+        if at.is_multiple_of(LANE) {
+            // SAFETY: the caller's promise, and aligned.
+            unsafe { self.read_lanes(base + at, to) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.read_misaligned(base + at, to) }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Raw::write`]; `at` lies on a multiple of LANE.
+    #[inline(always)]
+    unsafe fn write_lanes(&self, at: usize, from: &[u8]) {
+        let (lanes, rest) = from.as_chunks::<LANE>();
+        let mut to = at;
         for lane in lanes {
-            // SAFETY: as above, and `head` made `from` a multiple of LANE from here.
+            // SAFETY: `to` stays below `at + from.len()` and, as `at`, a multiple of LANE.
+            unsafe { self.store(to, Lane::from_le_bytes(*lane)) };
+            to += LANE;
+        }
+        for byte in rest {
+            // SAFETY: as above; a byte is always aligned.
+            unsafe { self.store(to, *byte) };
+            to += 1;
+        }
+    }
+
+    /// # Safety
+    /// As for [`Raw::read`]; `at` lies on a multiple of LANE.
+    #[inline(always)]
+    unsafe fn read_lanes(&self, at: usize, to: &mut [u8]) {
+        let (lanes, rest) = to.as_chunks_mut::<LANE>();
+        let mut from = at;
+        for lane in lanes {
+            // SAFETY: `from` stays below `at + to.len()` and, as `at`, a multiple of LANE.
             let value: Lane = unsafe { self.load(from) };
             *lane = value.to_le_bytes();
             from += LANE;
         }
-        for byte in last {
-            // SAFETY: as above.
+        for byte in rest {
+            // SAFETY: as above; a byte is always aligned.
             *byte = unsafe { self.load(from) };
             from += 1;
         }
     }
 
+    /// Bytes up to the first aligned one, then as usual. Out of line: headers and payloads are aligned.
+    ///
+    /// # Safety
+    /// As for [`Raw::write`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn write_misaligned(&self, at: usize, from: &[u8]) {
+        let (head, rest) = from.split_at(self.head(at, from.len()));
+        for (i, byte) in head.iter().enumerate() {
+            // SAFETY: in bounds by the caller's promise; a byte is always aligned.
+            unsafe { self.store(at + i, *byte) };
+        }
+        // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
+        unsafe { self.write_lanes(at + head.len(), rest) };
+    }
+
+    /// As [`Raw::write_misaligned`].
+    ///
+    /// # Safety
+    /// As for [`Raw::read`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn read_misaligned(&self, at: usize, to: &mut [u8]) {
+        let split = self.head(at, to.len());
+        let (head, rest) = to.split_at_mut(split);
+        for (i, byte) in head.iter_mut().enumerate() {
+            // SAFETY: in bounds by the caller's promise; a byte is always aligned.
+            *byte = unsafe { self.load(at + i) };
+        }
+        // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
+        unsafe { self.read_lanes(at + split, rest) };
+    }
+
     /// Bytes up to the first aligned lane, at most `len`.
-    #[inline(always)]
     fn head(&self, at: usize, len: usize) -> usize {
         let misaligned = (self.0.as_ptr() as usize).wrapping_add(at).wrapping_neg() & (LANE - 1);
-        if misaligned < len { misaligned } else { len }
+        misaligned.min(len)
     }
 }
 

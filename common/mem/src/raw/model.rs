@@ -103,4 +103,18 @@ impl Raw {
             *byte = unsafe { self.load(at + i) };
         }
     }
+
+    /// # Safety
+    /// As for [`Raw::advance`].
+    pub(crate) unsafe fn write_at(&self, base: usize, at: usize, from: &[u8]) {
+        // SAFETY: loom's cells check themselves.
+        unsafe { self.write(base + at, from) };
+    }
+
+    /// # Safety
+    /// As for [`Raw::advance`].
+    pub(crate) unsafe fn read_at(&self, base: usize, at: usize, to: &mut [u8]) {
+        // SAFETY: loom's cells check themselves.
+        unsafe { self.read(base + at, to) };
+    }
 }

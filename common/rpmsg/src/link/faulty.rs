@@ -2,6 +2,8 @@
 
 use core::cell::{Cell, RefCell};
 
+use sidecore_wire::rpmsg::Header;
+
 use super::{Link, LinkError};
 
 /// How often a [`Faulty`] link does what to the frames that it sends, each in parts of 65536.
@@ -25,10 +27,10 @@ pub struct Faulty<L: Link> {
     link: L,
     faults: Faults,
     state: Cell<u64>,
-    /// A frame that waits for the next one, with its length.
-    behind: RefCell<Option<(L::Tx, usize)>>,
+    /// A frame that waits for the next one.
+    behind: RefCell<Option<(L::Tx, Header)>>,
     /// A frame that waits for the next flush.
-    late: RefCell<Option<(L::Tx, usize)>>,
+    late: RefCell<Option<(L::Tx, Header)>>,
 }
 
 impl<L: Link> Faulty<L> {
@@ -52,20 +54,27 @@ impl<L: Link> Faulty<L> {
         (self.random() >> 48) < u64::from(rate)
     }
 
-    fn flip_a_bit(&self, tx: &L::Tx, len: usize) -> Result<(), LinkError> {
-        if len == 0 {
-            return Ok(());
-        }
+    /// Flips a bit of the header or of the payload; a header that claims more than its frame stays as it is, since no
+    /// link would carry it.
+    fn flip_a_bit(&self, tx: &L::Tx, header: &Header) -> Result<Header, LinkError> {
         let random = self.random();
-        let at = (random >> 8) as usize % len;
+        let bit = 1 << (random % 8);
+        let mut bytes = header.emit();
+        let at = (random >> 8) as usize % (bytes.len() + usize::from(header.len));
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= bit;
+            let flipped = Header::parse(&bytes);
+            return Ok(if usize::from(flipped.len) <= self.link.room(tx) { flipped } else { *header });
+        }
         let mut byte = [0];
-        self.link.read_back(tx, at, &mut byte)?;
-        self.link.write(tx, at, &[byte[0] ^ 1 << (random % 8)])
+        self.link.read_back(tx, at - bytes.len(), &mut byte)?;
+        self.link.write(tx, at - bytes.len(), &[byte[0] ^ bit])?;
+        Ok(*header)
     }
 
-    fn send(&self, waiting: &RefCell<Option<(L::Tx, usize)>>) -> Result<(), LinkError> {
+    fn send(&self, waiting: &RefCell<Option<(L::Tx, Header)>>) -> Result<(), LinkError> {
         match waiting.take() {
-            Some((tx, len)) => self.link.commit(tx, len),
+            Some((tx, header)) => self.link.commit(tx, &header),
             None => Ok(()),
         }
     }
@@ -91,7 +100,7 @@ impl<L: Link> Link for Faulty<L> {
         self.link.read_back(tx, at, to)
     }
 
-    fn commit(&self, tx: L::Tx, len: usize) -> Result<(), LinkError> {
+    fn commit(&self, tx: L::Tx, header: &Header) -> Result<(), LinkError> {
         // Every fault is drawn for every frame, so that one rate does not shift the others' luck.
         let [lose, corrupt, reorder, delay] =
             [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
@@ -100,18 +109,16 @@ impl<L: Link> Link for Faulty<L> {
             self.link.cancel(tx);
             return Ok(());
         }
-        if corrupt {
-            self.flip_a_bit(&tx, len)?;
-        }
+        let header = if corrupt { self.flip_a_bit(&tx, header)? } else { *header };
         if delay && self.late.borrow().is_none() {
-            self.late.replace(Some((tx, len)));
+            self.late.replace(Some((tx, header)));
             return Ok(());
         }
         if reorder && self.behind.borrow().is_none() {
-            self.behind.replace(Some((tx, len)));
+            self.behind.replace(Some((tx, header)));
             return Ok(());
         }
-        self.link.commit(tx, len)?;
+        self.link.commit(tx, &header)?;
         self.send(&self.behind)
     }
 
@@ -119,12 +126,12 @@ impl<L: Link> Link for Faulty<L> {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<L::Rx>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, L::Rx)>, LinkError> {
         self.link.receive()
     }
 
-    fn frame_len(&self, rx: &L::Rx) -> usize {
-        self.link.frame_len(rx)
+    fn payload_room(&self, rx: &L::Rx) -> usize {
+        self.link.payload_room(rx)
     }
 
     fn read(&self, rx: &L::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {

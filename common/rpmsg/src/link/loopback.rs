@@ -2,9 +2,11 @@
 
 use core::cell::Cell;
 
+use sidecore_wire::rpmsg::Header;
+
 use super::{Link, LinkError};
 
-/// The wire between two [`Loopback`] ends: `N` buffers of `B` bytes in each direction.
+/// The wire between two [`Loopback`] ends: `N` buffers for payloads of `B` bytes in each direction.
 #[derive(Debug)]
 pub struct Wire<const N: usize, const B: usize> {
     lanes: [Lane<N, B>; 2],
@@ -38,16 +40,17 @@ struct Lane<const N: usize, const B: usize> {
 
 #[derive(Debug)]
 struct Frame<const B: usize> {
-    bytes: Cell<[u8; B]>,
-    len: Cell<usize>,
+    header: Cell<Header>,
+    payload: Cell<[u8; B]>,
     free: Cell<bool>,
 }
 
 impl<const N: usize, const B: usize> Lane<N, B> {
     fn new() -> Self {
         Self {
-            frames: [const { Frame { bytes: Cell::new([0; B]), len: Cell::new(0), free: Cell::new(true) } };
-                N],
+            frames: [const {
+                Frame { header: Cell::new(NO_HEADER), payload: Cell::new([0; B]), free: Cell::new(true) }
+            }; N],
             queue: [const { Cell::new(0) }; N],
             first: Cell::new(0),
             committed: Cell::new(0),
@@ -65,14 +68,16 @@ impl<const N: usize, const B: usize> Lane<N, B> {
         }
     }
 
-    fn read(&self, index: usize, at: usize, to: &mut [u8], room: usize) -> Result<(), LinkError> {
-        let bytes = self.frame(index)?.bytes.get();
-        let bounds = LinkError::Bounds { at, len: to.len(), room };
-        let end = at.checked_add(to.len()).filter(|end| *end <= room).ok_or(bounds)?;
+    fn read(&self, index: usize, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let bytes = self.frame(index)?.payload.get();
+        let bounds = LinkError::Bounds { at, len: to.len(), room: B };
+        let end = at.checked_add(to.len()).ok_or(bounds)?;
         to.copy_from_slice(bytes.get(at..end).ok_or(bounds)?);
         Ok(())
     }
 }
+
+const NO_HEADER: Header = Header { src: 0, dst: 0, reserved: 0, len: 0, flags: 0 };
 
 /// One end of a [`Wire`].
 #[derive(Clone, Copy, Debug)]
@@ -99,30 +104,31 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
     }
 
     fn room(&self, _: &LoopbackFrame) -> usize {
-        B
+        B.min(usize::from(u16::MAX))
     }
 
     fn write(&self, tx: &LoopbackFrame, at: usize, from: &[u8]) -> Result<(), LinkError> {
         let frame = self.tx.frame(tx.index)?;
-        let mut bytes = frame.bytes.get();
+        let mut bytes = frame.payload.get();
         let bounds = LinkError::Bounds { at, len: from.len(), room: B };
         let end = at.checked_add(from.len()).ok_or(bounds)?;
         bytes.get_mut(at..end).ok_or(bounds)?.copy_from_slice(from);
-        frame.bytes.set(bytes);
+        frame.payload.set(bytes);
         Ok(())
     }
 
     fn read_back(&self, tx: &LoopbackFrame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.tx.read(tx.index, at, to, B)
+        self.tx.read(tx.index, at, to)
     }
 
-    fn commit(&self, tx: LoopbackFrame, len: usize) -> Result<(), LinkError> {
+    fn commit(&self, tx: LoopbackFrame, header: &Header) -> Result<(), LinkError> {
+        let len = usize::from(header.len);
         if len > B {
             self.cancel(tx);
             return Err(LinkError::Bounds { at: 0, len, room: B });
         }
         let lane = self.tx;
-        lane.frame(tx.index)?.len.set(len);
+        lane.frame(tx.index)?.header.set(*header);
         // No more frames can be queued than there are, so the place is free.
         let place = (lane.first.get() + lane.committed.get()) % N;
         lane.queue.get(place).ok_or(LinkError::Closed)?.set(tx.index);
@@ -134,7 +140,7 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
         self.tx.put_free(tx.index);
     }
 
-    fn receive(&self) -> Result<Option<LoopbackFrame>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, LoopbackFrame)>, LinkError> {
         let lane = self.rx;
         if lane.visible.get() == 0 {
             return Ok(None);
@@ -144,15 +150,15 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
         lane.first.set((first + 1) % N);
         lane.committed.set(lane.committed.get() - 1);
         lane.visible.set(lane.visible.get() - 1);
-        Ok(Some(LoopbackFrame { index }))
+        Ok(Some((lane.frame(index)?.header.get(), LoopbackFrame { index })))
     }
 
-    fn frame_len(&self, rx: &LoopbackFrame) -> usize {
-        self.rx.frame(rx.index).map_or(0, |frame| frame.len.get())
+    fn payload_room(&self, _: &LoopbackFrame) -> usize {
+        B
     }
 
     fn read(&self, rx: &LoopbackFrame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.rx.read(rx.index, at, to, self.frame_len(rx))
+        self.rx.read(rx.index, at, to)
     }
 
     fn release(&self, rx: LoopbackFrame) {

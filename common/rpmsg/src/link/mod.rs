@@ -13,13 +13,14 @@ pub use tracer::{Sink, Toward, Tracer};
 
 use sidecore_mem::{AccessError, DeviceAddr};
 use sidecore_virtio::QueueError;
+use sidecore_wire::rpmsg::Header;
 
-/// Carries whole frames (header and payload) to the peer and back, in order.
+/// Carries whole frames (a header and its payload) to the peer and back, in order.
 ///
-/// Buffers are tokens, plain data of the link's: a transmit buffer is reserved, written and then committed or
-/// cancelled; a received frame is read and then released. Each token is good once and on the link that made it;
-/// on another link it names other bytes, which is a nuisance and never unsafe. Any number may be out, and they come
-/// back in any order.
+/// Buffers are tokens, plain data of the link's: a transmit buffer is reserved, its payload written, and then it is
+/// committed with a header or cancelled; a received frame is read and then released. Each token is good once and on
+/// the link that made it; on another link it names other bytes, which is a nuisance and never unsafe. Any number may
+/// be out, and they come back in any order. All offsets are the payload's.
 ///
 /// Commits and releases are shown to the peer by [`Link::flush`], so that a batch costs one publication.
 pub trait Link {
@@ -35,10 +36,11 @@ pub trait Link {
     /// [`Link::arm`] asks for a notification when one comes back.
     fn reserve(&self) -> Result<Self::Tx, LinkError>;
 
-    /// Length of the longest frame that the buffer takes, in bytes.
+    /// Length of the longest payload that the buffer takes, in bytes; at most 65535, which is all that a header can
+    /// say.
     fn room(&self, tx: &Self::Tx) -> usize;
 
-    /// Writes bytes of the frame.
+    /// Writes bytes of the payload.
     ///
     /// # Errors
     /// They leave the buffer.
@@ -50,28 +52,29 @@ pub trait Link {
     /// The bytes leave the buffer.
     fn read_back(&self, tx: &Self::Tx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
 
-    /// Sends the first `len` bytes of the buffer as a frame.
+    /// Sends the buffer as a frame with this header, whose `len` tells the payload's length.
     ///
     /// # Errors
-    /// They leave the buffer, or the link is of no use any more.
-    fn commit(&self, tx: Self::Tx, len: usize) -> Result<(), LinkError>;
+    /// The payload leaves the buffer (which is cancelled then), or the link is of no use any more.
+    fn commit(&self, tx: Self::Tx, header: &Header) -> Result<(), LinkError>;
 
     /// Gives an unused transmit buffer back.
     fn cancel(&self, tx: Self::Tx);
 
-    /// Takes the next frame that the peer sent.
+    /// Takes the next frame that the peer sent, with a private copy of its header. Nothing in the header has been
+    /// checked.
     ///
     /// # Errors
-    /// The peer broke a rule of the link; the link is of no use any more and says the same again.
-    fn receive(&self) -> Result<Option<Self::Rx>, LinkError>;
+    /// The peer broke a rule of the link; only a new link helps.
+    fn receive(&self) -> Result<Option<(Header, Self::Rx)>, LinkError>;
 
-    /// Length of the frame, in bytes, as the link knows it: an upper bound for what the header may claim.
-    fn frame_len(&self, rx: &Self::Rx) -> usize;
+    /// Bytes behind the frame's header, as the link knows it: an upper bound for what the header may claim.
+    fn payload_room(&self, rx: &Self::Rx) -> usize;
 
-    /// Copies bytes of the frame out.
+    /// Copies bytes of the payload out.
     ///
     /// # Errors
-    /// They leave the frame.
+    /// They leave the buffer. (Where the payload ends in it, the header tells, and the caller knows.)
     fn read(&self, rx: &Self::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
 
     /// Gives a received frame's buffer back.
@@ -82,11 +85,15 @@ pub trait Link {
 
     /// Asks the peer for a notification when there is something to do: a frame, or a transmit buffer where one was
     /// missed. `true` means that there is something already; then look before sleeping.
+    #[must_use = "what is there already raises no notification"]
     fn arm(&self) -> bool;
 
     /// Lets the peer know that no notification is wanted for now.
     fn disarm(&self);
 }
+
+/// The most that a frame takes: a header, and as much payload as it can tell.
+const MAX_FRAME: usize = Header::SIZE + u16::MAX as usize;
 
 /// Why a link did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +114,11 @@ pub enum LinkError {
     PeerBufferLength {
         /// Its length in bytes.
         len: u32,
+    },
+    /// Buffers of a size that holds no header.
+    BufferSize {
+        /// The size in bytes.
+        size: u32,
     },
     /// Bytes outside of the frame or buffer.
     Bounds {
@@ -144,6 +156,7 @@ impl fmt::Display for LinkError {
                 write!(f, "the peer's buffer at {addr} of {len} bytes lies in no shared memory")
             }
             Self::PeerBufferLength { len } => write!(f, "the peer's buffer of {len} bytes is of no use"),
+            Self::BufferSize { size } => write!(f, "buffers of {size} bytes hold no header"),
             Self::Bounds { at, len, room } => {
                 write!(f, "{len} bytes from byte {at} on leave a frame of {room}")
             }

@@ -1,5 +1,7 @@
 //! A link that shows every frame to someone.
 
+use sidecore_wire::rpmsg::Header;
+
 use super::{Link, LinkError};
 
 /// Passes everything through to `L` and shows each frame to a [`Sink`]: sent ones when they are committed, received
@@ -21,9 +23,9 @@ pub enum Toward {
 
 /// Looks at frames.
 pub trait Sink {
-    /// A frame of `len` bytes passes; `read` copies bytes of it from an offset on. Bytes that cannot be read any
-    /// more (the peer's memory is gone) answer `false`.
-    fn frame(&self, toward: Toward, len: usize, read: &dyn Fn(usize, &mut [u8]) -> bool);
+    /// A frame passes. `room` is how many bytes there are behind the header, which may claim more; `payload` copies
+    /// some of them from an offset on, and answers `false` for bytes that are not there.
+    fn frame(&self, toward: Toward, header: &Header, room: usize, payload: &dyn Fn(usize, &mut [u8]) -> bool);
 }
 
 impl<L: Link, S: Sink> Tracer<L, S> {
@@ -58,26 +60,27 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
         self.link.read_back(tx, at, to)
     }
 
-    fn commit(&self, tx: L::Tx, len: usize) -> Result<(), LinkError> {
-        self.sink.frame(Toward::Peer, len, &|at, to| self.link.read_back(&tx, at, to).is_ok());
-        self.link.commit(tx, len)
+    fn commit(&self, tx: L::Tx, header: &Header) -> Result<(), LinkError> {
+        let payload = |at: usize, to: &mut [u8]| self.link.read_back(&tx, at, to).is_ok();
+        self.sink.frame(Toward::Peer, header, self.link.room(&tx), &payload);
+        self.link.commit(tx, header)
     }
 
     fn cancel(&self, tx: L::Tx) {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<L::Rx>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, L::Rx)>, LinkError> {
         let received = self.link.receive()?;
-        if let Some(rx) = &received {
-            let len = self.link.frame_len(rx);
-            self.sink.frame(Toward::Us, len, &|at, to| self.link.read(rx, at, to).is_ok());
+        if let Some((header, rx)) = &received {
+            let payload = |at: usize, to: &mut [u8]| self.link.read(rx, at, to).is_ok();
+            self.sink.frame(Toward::Us, header, self.link.payload_room(rx), &payload);
         }
         Ok(received)
     }
 
-    fn frame_len(&self, rx: &L::Rx) -> usize {
-        self.link.frame_len(rx)
+    fn payload_room(&self, rx: &L::Rx) -> usize {
+        self.link.payload_room(rx)
     }
 
     fn read(&self, rx: &L::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {

@@ -80,9 +80,8 @@ impl<O> Device<O> {
     /// A private copy of a descriptor: address, length, flags, next.
     #[inline(always)]
     pub(super) fn descriptor(&self, index: u16) -> (DeviceAddr, u32, u16, u16) {
-        let at = 2 * usize::from(index);
-        let addr = self.parts.descriptors.load(at);
-        let (len, flags, next) = unpack(self.parts.descriptors.load(at + 1));
+        let [addr, word] = self.parts.descriptors.load_pair(usize::from(index));
+        let (len, flags, next) = unpack(word);
         (DeviceAddr(addr), len, flags, next)
     }
 }
@@ -137,11 +136,9 @@ impl<O> DeviceQueue for Device<O> {
     #[inline(always)]
     fn add_used(&self, head: u16, written: u32) {
         let returned = self.returned.get();
-        let at = 2 * usize::from(returned);
-        self.parts.used.store(at, u32::from(head));
-        self.parts.used.store(at + 1, written);
+        self.parts.used.store_pair(usize::from(returned), [u32::from(head), written]);
         self.returned.set(returned.wrapping_add(1));
-        self.outstanding.set(self.outstanding.get().saturating_sub(1));
+        self.outstanding.set(self.outstanding.get().wrapping_sub(1));
     }
 
     #[inline(always)]

@@ -127,9 +127,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     #[inline(always)]
     fn describe_at(&self, index: u16, addr: DeviceAddr, word: u64) {
-        let at = 2 * usize::from(index);
-        self.parts.descriptors.store(at, addr.0);
-        self.parts.descriptors.store(at + 1, word);
+        self.parts.descriptors.store_pair(usize::from(index), [addr.0, word]);
     }
 
     #[inline(always)]
@@ -269,9 +267,7 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             }
             self.seen.set(theirs);
         }
-        let at = 2 * usize::from(taken);
-        let id = self.parts.used.load(at);
-        let len = self.parts.used.load(at + 1);
+        let [id, len] = self.parts.used.load_pair(usize::from(taken));
         let bad = QueueError::PeerBadId { id, num: self.parts.num };
         let slot = self.slots.as_ref().get(id as usize).ok_or(bad)?;
         let head = id as u16;

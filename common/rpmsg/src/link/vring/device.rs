@@ -2,12 +2,12 @@
 
 use core::cell::Cell;
 
-use sidecore_mem::{AddressMap, Located};
+use sidecore_mem::{AddressMap, Located, Region};
 use sidecore_virtio::{Buffer, DeviceQueue, Direction, Notify};
 use sidecore_wire::rpmsg::Header;
 
 use super::{FROM_DEVICE, TO_DEVICE};
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, MAX_FRAME};
 
 /// A link over two queues of which this side is the device.
 ///
@@ -58,41 +58,51 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
         Ok(self.tx.pop_available()?)
     }
 
+    /// The buffer of a chain: one that holds a header at least, and lies in memory that we reach.
     #[inline(always)]
     fn frame(&self, queue: &Q, head: u16, direction: Direction) -> Result<Frame, LinkError> {
         let Buffer { addr, len, .. } = queue.single(head, direction)?;
         if (len as usize) < Header::SIZE {
             return Err(LinkError::PeerBufferLength { len });
         }
-        let located = self.map.locate(addr, len as usize);
-        let place = located.map_err(|_| LinkError::PeerBufferAddress { addr, len })?;
-        Ok(Frame { head, place, len })
-    }
-
-    #[inline(always)]
-    fn at(&self, frame: &Frame, at: usize, len: usize) -> Result<usize, LinkError> {
-        let room = frame.len as usize;
-        if len <= room && at <= room - len {
-            Ok(frame.place.offset + at)
-        } else {
-            Err(LinkError::Bounds { at, len, room })
+        match self.map.locate(addr, len as usize) {
+            Ok(place) => Ok(Frame { head, place, len }),
+            Err(_) => Err(LinkError::PeerBufferAddress { addr, len }),
         }
     }
 
-    fn read_frame(&self, frame: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let at = self.at(frame, at, to.len())?;
-        let region = self.map.region(frame.place.window).ok_or(LinkError::Closed)?;
-        region.read(at, to).map_err(LinkError::Memory)
+    #[inline(always)]
+    fn region(&self, frame: &Frame) -> Result<&Region<O>, LinkError> {
+        self.map.region(frame.place.window).ok_or(LinkError::Closed)
+    }
+
+    #[inline(always)]
+    fn read_payload(&self, frame: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let at = frame.payload(at, to.len())?;
+        self.region(frame)?.read(at, to).map_err(LinkError::Memory)
     }
 }
 
-/// A buffer that the driver made available: where it is, as it was when it was taken.
+/// A buffer that the driver made available: where it is, as it was when it was taken. It holds a header at least.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the driver"]
 pub struct Frame {
     head: u16,
     place: Located,
     len: u32,
+}
+
+impl Frame {
+    /// Where bytes of the payload lie in the window.
+    #[inline(always)]
+    fn payload(&self, at: usize, len: usize) -> Result<usize, LinkError> {
+        let room = self.len as usize - Header::SIZE;
+        if len <= room && at <= room - len {
+            Ok(self.place.offset + Header::SIZE + at)
+        } else {
+            Err(LinkError::Bounds { at, len, room })
+        }
+    }
 }
 
 impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link for Device<Q, N, S, O, W> {
@@ -110,27 +120,27 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn room(&self, tx: &Frame) -> usize {
-        tx.len as usize
+        (tx.len as usize).min(MAX_FRAME) - Header::SIZE
     }
 
     #[inline(always)]
     fn write(&self, tx: &Frame, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        let at = self.at(tx, at, bytes.len())?;
-        let region = self.map.region(tx.place.window).ok_or(LinkError::Closed)?;
-        region.write(at, bytes).map_err(LinkError::Memory)
+        let at = tx.payload(at, bytes.len())?;
+        self.region(tx)?.write(at, bytes).map_err(LinkError::Memory)
     }
 
     fn read_back(&self, tx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.read_frame(tx, at, to)
+        self.read_payload(tx, at, to)
     }
 
     #[inline(always)]
-    fn commit(&self, tx: Frame, len: usize) -> Result<(), LinkError> {
-        let room = tx.len as usize;
+    fn commit(&self, tx: Frame, header: &Header) -> Result<(), LinkError> {
+        let (len, room) = (Header::SIZE + usize::from(header.len), tx.len as usize);
         if len > room {
             self.cancel(tx);
             return Err(LinkError::Bounds { at: 0, len, room });
         }
+        self.region(&tx)?.write(tx.place.offset, &header.emit()).map_err(LinkError::Memory)?;
         self.tx.add_used(tx.head, len as u32);
         Ok(())
     }
@@ -144,23 +154,22 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<Frame>, LinkError> {
-        match self.rx.pop_available()? {
-            Some(head) => self.frame(&self.rx, head, Direction::ToDevice).map(Some),
-            None => Ok(None),
-        }
+    fn receive(&self) -> Result<Option<(Header, Frame)>, LinkError> {
+        let Some(head) = self.rx.pop_available()? else { return Ok(None) };
+        let frame = self.frame(&self.rx, head, Direction::ToDevice)?;
+        let mut header = [0; Header::SIZE];
+        self.region(&frame)?.read(frame.place.offset, &mut header).map_err(LinkError::Memory)?;
+        Ok(Some((Header::parse(&header), frame)))
     }
 
     #[inline(always)]
-    fn frame_len(&self, rx: &Frame) -> usize {
-        rx.len as usize
+    fn payload_room(&self, rx: &Frame) -> usize {
+        rx.len as usize - Header::SIZE
     }
 
     #[inline(always)]
     fn read(&self, rx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let at = self.at(rx, at, to.len())?;
-        let region = self.map.region(rx.place.window).ok_or(LinkError::Closed)?;
-        region.read(at, to).map_err(LinkError::Memory)
+        self.read_payload(rx, at, to)
     }
 
     #[inline(always)]

@@ -2,50 +2,22 @@
 
 use core::cell::Cell;
 
-use sidecore_mem::{DeviceAddr, Region};
-use sidecore_virtio::{Buffer, Direction, DriverQueue, Notify, QueueError};
+use sidecore_mem::{Blocks, DeviceAddr, Region};
+use sidecore_virtio::{Buffer, Direction, DriverQueue, Notify, QueueError, Used};
+use sidecore_wire::rpmsg::Header;
 
 use super::{FROM_DEVICE, TO_DEVICE};
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, MAX_FRAME};
 
 /// The buffers of one direction: as many as the queue has descriptors, one behind the other.
 #[derive(Clone, Debug)]
 pub struct Buffers<O = ()> {
-    /// Their memory, at least `size` times the queue's descriptors.
+    /// Their memory, at least `size` times the queue's descriptors, on a multiple of 8 bytes.
     pub region: Region<O>,
     /// Address of the first one, as descriptors name it.
     pub addr: DeviceAddr,
-    /// Bytes of each, header included; a multiple of 8, so that headers are aligned.
+    /// Bytes of each, header included: a multiple of 8, from 16 on.
     pub size: u32,
-}
-
-impl<O> Buffers<O> {
-    #[inline(always)]
-    fn offset(&self, head: u16) -> usize {
-        usize::from(head) * self.size as usize
-    }
-
-    #[inline(always)]
-    fn buffer(&self, head: u16, len: u32, direction: Direction) -> Buffer {
-        let addr = DeviceAddr(self.addr.0.wrapping_add(self.offset(head) as u64));
-        Buffer { addr, len, direction }
-    }
-
-    fn check(&self, num: u16) -> Result<(), LinkError> {
-        let total = usize::from(num).saturating_mul(self.size as usize);
-        if !(16..=1 << 30).contains(&self.size) || !self.size.is_multiple_of(8) {
-            return Err(LinkError::PeerBufferLength { len: self.size });
-        }
-        if total > self.region.len() {
-            return Err(LinkError::Bounds { at: 0, len: total, room: self.region.len() });
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn check_frame(&self, at: usize, len: usize, room: usize) -> Result<(), LinkError> {
-        if len <= room && at <= room - len { Ok(()) } else { Err(LinkError::Bounds { at, len, room }) }
-    }
 }
 
 /// A link over two queues of which this side is the driver.
@@ -56,14 +28,14 @@ impl<O> Buffers<O> {
 pub struct Driver<Q, N, O = ()> {
     rx: Q,
     tx: Q,
-    rx_buffers: Buffers<O>,
-    tx_buffers: Buffers<O>,
+    rx_pool: Pool<O>,
+    tx_pool: Pool<O>,
     notify: N,
     /// Someone found no transmit buffer, and none has come back since.
     starved: Cell<bool>,
 }
 
-impl<Q: DriverQueue, N: Notify, O> Driver<Q, N, O> {
+impl<Q: DriverQueue, N: Notify, O: Clone> Driver<Q, N, O> {
     /// A link over fresh queues. All receive buffers are given to the device at once; the device is not
     /// notified of that, since DRIVER_OK is still to come.
     ///
@@ -76,19 +48,63 @@ impl<Q: DriverQueue, N: Notify, O> Driver<Q, N, O> {
         tx_buffers: Buffers<O>,
         notify: N,
     ) -> Result<Self, LinkError> {
-        rx_buffers.check(rx.num())?;
-        tx_buffers.check(tx.num())?;
+        let rx_pool = Pool::new(&rx_buffers, rx.num())?;
+        let tx_pool = Pool::new(&tx_buffers, tx.num())?;
         while let Some(head) = rx.reserve() {
-            rx.offer(head, rx_buffers.buffer(head, rx_buffers.size, Direction::FromDevice))?;
+            rx.offer(head, rx_pool.whole(head, Direction::FromDevice))?;
         }
         let _not_yet = rx.publish();
         tx.disable_notifications();
-        Ok(Self { rx, tx, rx_buffers, tx_buffers, notify, starved: Cell::new(false) })
+        Ok(Self { rx, tx, rx_pool, tx_pool, notify, starved: Cell::new(false) })
+    }
+}
+
+impl<Q, N, O> Driver<Q, N, O> {
+    /// The doorbell.
+    pub const fn notifier(&self) -> &N {
+        &self.notify
+    }
+}
+
+/// The buffers of one direction, checked.
+#[derive(Debug)]
+struct Pool<O> {
+    blocks: Blocks<O>,
+    addr: DeviceAddr,
+}
+
+impl<O: Clone> Pool<O> {
+    fn new(buffers: &Buffers<O>, num: u16) -> Result<Self, LinkError> {
+        if (buffers.size as usize) < Header::SIZE {
+            return Err(LinkError::BufferSize { size: buffers.size });
+        }
+        let blocks = Blocks::new(&buffers.region, usize::from(num), buffers.size as usize);
+        Ok(Self { blocks: blocks.map_err(LinkError::Memory)?, addr: buffers.addr })
+    }
+}
+
+impl<O> Pool<O> {
+    #[inline(always)]
+    fn buffer(&self, head: u16, len: u32, direction: Direction) -> Buffer {
+        let offset = self.blocks.offset(usize::from(head)) as u64;
+        Buffer { addr: DeviceAddr(self.addr.0.wrapping_add(offset)), len, direction }
     }
 
-    /// The doorbell.
-    pub fn notifier(&self) -> &N {
-        &self.notify
+    #[inline(always)]
+    fn whole(&self, head: u16, direction: Direction) -> Buffer {
+        self.buffer(head, self.blocks.size() as u32, direction)
+    }
+
+    #[inline(always)]
+    fn write(&self, head: u16, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
+        let written = self.blocks.write(usize::from(head), at, bytes);
+        written.ok_or(LinkError::Bounds { at, len: bytes.len(), room: self.blocks.size() })
+    }
+
+    #[inline(always)]
+    fn read(&self, head: u16, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let read = self.blocks.read(usize::from(head), at, to);
+        read.ok_or(LinkError::Bounds { at, len: to.len(), room: self.blocks.size() })
     }
 }
 
@@ -99,7 +115,8 @@ pub struct DriverTx {
     head: u16,
 }
 
-/// A received frame on the driver's side.
+/// A received frame on the driver's side: its buffer, and the length that the device claims, checked to hold a header
+/// and to fit the buffer.
 #[derive(Debug)]
 #[must_use = "a frame that is not released is a buffer lost"]
 pub struct DriverRx {
@@ -129,32 +146,29 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn room(&self, _: &DriverTx) -> usize {
-        self.tx_buffers.size as usize
+        self.tx_pool.blocks.size().min(MAX_FRAME) - Header::SIZE
     }
 
     #[inline(always)]
     fn write(&self, tx: &DriverTx, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        let buffers = &self.tx_buffers;
-        buffers.check_frame(at, bytes.len(), buffers.size as usize)?;
-        buffers.region.write(buffers.offset(tx.head) + at, bytes).map_err(LinkError::Memory)
+        self.tx_pool.write(tx.head, at.saturating_add(Header::SIZE), bytes)
     }
 
     fn read_back(&self, tx: &DriverTx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let buffers = &self.tx_buffers;
-        buffers.check_frame(at, to.len(), buffers.size as usize)?;
-        buffers.region.read(buffers.offset(tx.head) + at, to).map_err(LinkError::Memory)
+        self.tx_pool.read(tx.head, at.saturating_add(Header::SIZE), to)
     }
 
     #[inline(always)]
-    fn commit(&self, tx: DriverTx, len: usize) -> Result<(), LinkError> {
-        let buffers = &self.tx_buffers;
-        let room = buffers.size as usize;
+    fn commit(&self, tx: DriverTx, header: &Header) -> Result<(), LinkError> {
+        let len = Header::SIZE + usize::from(header.len);
+        let room = self.tx_pool.blocks.size();
         if len > room {
             self.cancel(tx);
             return Err(LinkError::Bounds { at: 0, len, room });
         }
+        self.tx_pool.write(tx.head, 0, &header.emit())?;
         // The descriptor says how long the frame is, as Linux' does.
-        self.tx.offer(tx.head, buffers.buffer(tx.head, len as u32, Direction::ToDevice))?;
+        self.tx.offer(tx.head, self.tx_pool.buffer(tx.head, len as u32, Direction::ToDevice))?;
         Ok(())
     }
 
@@ -164,34 +178,33 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<DriverRx>, LinkError> {
-        let Some(used) = self.rx.pop_used()? else { return Ok(None) };
-        if used.len > self.rx_buffers.size {
-            return Err(LinkError::Queue(QueueError::PeerBadLength {
-                head: used.head,
-                len: used.len,
-                room: self.rx_buffers.size,
-            }));
+    fn receive(&self) -> Result<Option<(Header, DriverRx)>, LinkError> {
+        let Some(Used { head, len }) = self.rx.pop_used()? else { return Ok(None) };
+        let room = self.rx_pool.blocks.size();
+        if len as usize > room {
+            return Err(LinkError::Queue(QueueError::PeerBadLength { head, len, room: room as u32 }));
         }
-        Ok(Some(DriverRx { head: used.head, len: used.len }))
+        if (len as usize) < Header::SIZE {
+            return Err(LinkError::PeerBufferLength { len });
+        }
+        let mut header = [0; Header::SIZE];
+        self.rx_pool.read(head, 0, &mut header)?;
+        Ok(Some((Header::parse(&header), DriverRx { head, len })))
     }
 
     #[inline(always)]
-    fn frame_len(&self, rx: &DriverRx) -> usize {
-        rx.len as usize
+    fn payload_room(&self, rx: &DriverRx) -> usize {
+        rx.len as usize - Header::SIZE
     }
 
     #[inline(always)]
     fn read(&self, rx: &DriverRx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let buffers = &self.rx_buffers;
-        buffers.check_frame(at, to.len(), rx.len as usize)?;
-        buffers.region.read(buffers.offset(rx.head) + at, to).map_err(LinkError::Memory)
+        self.rx_pool.read(rx.head, at.saturating_add(Header::SIZE), to)
     }
 
     #[inline(always)]
     fn release(&self, rx: DriverRx) {
-        let buffers = &self.rx_buffers;
-        let given = self.rx.offer(rx.head, buffers.buffer(rx.head, buffers.size, Direction::FromDevice));
+        let given = self.rx.offer(rx.head, self.rx_pool.whole(rx.head, Direction::FromDevice));
         debug_assert!(given.is_ok(), "a token is made by `receive` alone and consumed once");
     }
 

@@ -18,7 +18,7 @@ use super::*;
 use crate::host::{HostLink, UNDERSTOOD, bring_up};
 use crate::link::{Link, LinkError};
 use crate::remote::{AttachError, RemoteLink, attach};
-use crate::{ADDR_ANY, Announcement, Event, Name, Rpmsg, SendError, Slot};
+use crate::{ADDR_ANY, Announcement, Event, Header, Name, Rpmsg, SendError, Slot};
 
 const NUM: u16 = 4;
 const SIZE: u32 = 64;
@@ -272,9 +272,13 @@ fn a_header_that_claims_more_than_its_frame_is_dropped_and_counted() {
     let link = bench.host.link();
     for turn in 1..20 {
         let buffer = link.reserve().unwrap();
-        let header = crate::Header { src: 2000, dst: 3000, reserved: 0, len: 49, flags: 0 };
-        link.write(&buffer, 0, &header.emit()).unwrap();
-        link.commit(buffer, 64).unwrap();
+        link.commit(buffer, &Header { src: 2000, dst: 3000, reserved: 0, len: 48, flags: 0 }).unwrap();
+        // The header's length, in every buffer: one of them is the frame's.
+        for buffer in 0..4 {
+            bench.memory.store(0xc00 + 64 * buffer + 12, 49_u16).unwrap();
+        }
+        link.flush();
+        assert_eq!(message(&bench.remote), None);
         bench.host.send(ours, b"!").unwrap();
         assert_eq!(message(&bench.remote), Some((2000, 3000, b"!".to_vec())));
         assert_eq!(bench.remote.drops().malformed.get(), turn);
@@ -287,7 +291,9 @@ fn a_buffer_with_no_room_for_a_header_breaks_the_link_for_good() {
     let (_, theirs) = connect(&bench);
     let link = bench.host.link();
     let buffer = link.reserve().unwrap();
-    link.commit(buffer, 15).unwrap();
+    link.commit(buffer, &Header { src: 2000, dst: 3000, reserved: 0, len: 0, flags: 0 }).unwrap();
+    // The length of the first descriptor of queue 1.
+    bench.memory.store(0x408, 15_u32).unwrap();
     link.flush();
     let error = LinkError::PeerBufferLength { len: 15 };
     assert_eq!(bench.remote.poll().unwrap_err(), error);

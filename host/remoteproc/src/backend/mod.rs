@@ -5,6 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use sidecore_mem::{AddressMap, DeviceAddr};
@@ -14,7 +15,7 @@ mod report;
 pub use report::{BackendError, Crash, CrashKind, Event, Registers};
 
 /// The memories of a remote that the main side can reach, by device address.
-pub type MemoryMap<O> = AddressMap<O, 32>;
+pub type MemoryMap<O> = AddressMap<O, { crate::MAX_MEMORIES }>;
 
 /// One kind of remote processor: gives it memory, starts and stops it, and rings its doorbell.
 ///
@@ -67,6 +68,14 @@ pub trait Backend {
 
     /// Takes back everything that `prepare` gave.
     fn unprepare(&mut self);
+
+    /// Takes over a remote that someone else started.
+    ///
+    /// # Errors
+    /// The kind knows no remotes but its own.
+    fn attach(&mut self) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { operation: "attach" })
+    }
 
     /// Gives the remote up and leaves it running.
     ///
@@ -136,6 +145,45 @@ pub enum Access {
     ReadExecute,
     /// Read, write and execute: for cores without memory protection.
     ReadWriteExecute,
+}
+
+impl Access {
+    /// Whether the remote may write.
+    #[must_use]
+    pub const fn is_writable(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::ReadWriteExecute)
+    }
+
+    /// Whether the remote may execute.
+    #[must_use]
+    pub const fn is_executable(self) -> bool {
+        matches!(self, Self::ReadExecute | Self::ReadWriteExecute)
+    }
+
+    /// What may be done with a memory in which both have a part.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        let write = self.is_writable() || other.is_writable();
+        let execute = self.is_executable() || other.is_executable();
+        match (write, execute) {
+            (false, false) => Self::Read,
+            (true, false) => Self::ReadWrite,
+            (false, true) => Self::ReadExecute,
+            (true, true) => Self::ReadWriteExecute,
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    /// As `ls` would show it: `r--`, `rw-`, `r-x`, `rwx`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "r--",
+            Self::ReadWrite => "rw-",
+            Self::ReadExecute => "r-x",
+            Self::ReadWriteExecute => "rwx",
+        })
+    }
 }
 
 /// Where and how a remote starts.

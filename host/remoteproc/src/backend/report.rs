@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use sidecore_mem::{DeviceAddr, MapError};
 
+use crate::codes::{self, Code};
+
 /// Something that happened to a remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,4 +135,20 @@ pub enum BackendError {
         /// What is known of its end.
         reason: String,
     },
+}
+
+impl BackendError {
+    /// The code that stands for this kind of error.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Memory { .. } => codes::BACKEND_MEMORY,
+            Self::MemoryRefused { .. } => codes::BACKEND_MEMORY_REFUSED,
+            Self::Unreachable { .. } => codes::BACKEND_UNREACHABLE,
+            Self::WrongState { .. } => codes::BACKEND_STATE,
+            Self::Unsupported { .. } => codes::BACKEND_UNSUPPORTED,
+            Self::System { .. } => codes::BACKEND_SYSTEM,
+            Self::ExecutorLost { .. } => codes::BACKEND_EXECUTOR_LOST,
+        }
+    }
 }

@@ -1,0 +1,409 @@
+//! A remote processor: a backend, the state it is in, and the firmware that it has.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use sidecore_mem::{DeviceAddr, MapError, Region};
+use sidecore_wire::resource_table::Table;
+
+use crate::codes::{self, Code};
+use crate::firmware::{Firmware, FirmwareError};
+use crate::lifecycle::{Action, Input, Refused, State, step};
+use crate::log::{Log, What};
+use crate::resource::{Options, Plan, PlanError, Resources, Vdev};
+use crate::trace::{TraceBuffer, read_trace};
+use crate::{Backend, BackendError, Boot, Crash, Event, Memory};
+
+/// A remote processor: loads firmware on it, starts and stops it, and hears how it fares.
+///
+/// Memories and their contents stay as they are from a stop, an exit or a crash until the next [`start`](Self::start) or
+/// [`load`](Self::load), so that traces can be read and memory dumped. Every start is a fresh one: new memories, all
+/// zero, with the firmware put there again; rings and buffers may lie elsewhere than before, and regions of the last run
+/// keep their bytes but mean nothing to the new one.
+///
+/// Dropping a remote drops its backend, which ends what it started unless the remote was detached.
+#[derive(Debug)]
+pub struct Remote<B: Backend> {
+    backend: B,
+    state: State,
+    image: Option<Image>,
+    /// The backend has given memories, and the image was put there.
+    loaded: Option<Resources>,
+    /// The remote has not run since.
+    fresh: bool,
+    crash: Option<Crash>,
+    exit_code: Option<i32>,
+    log: Log,
+}
+
+/// All that is kept of a firmware file.
+#[derive(Clone, Debug)]
+struct Image {
+    segments: Vec<(DeviceAddr, Vec<u8>)>,
+    entry: DeviceAddr,
+    plan: Plan,
+}
+
+impl<B: Backend> Remote<B> {
+    /// A remote that does not run and has no firmware.
+    #[must_use]
+    pub fn new(backend: B) -> Remote<B> {
+        Self::in_state(backend, State::Offline)
+    }
+
+    /// A remote that someone else started; [`attach`](Self::attach) takes it over.
+    #[must_use]
+    pub fn detached(backend: B) -> Remote<B> {
+        Self::in_state(backend, State::Detached)
+    }
+
+    fn in_state(backend: B, state: State) -> Remote<B> {
+        Remote {
+            backend,
+            state,
+            image: None,
+            loaded: None,
+            fresh: false,
+            crash: None,
+            exit_code: None,
+            log: Log::default(),
+        }
+    }
+
+    /// Loads firmware, in place of any that is there: gives the remote its memories, copies the segments, and writes the
+    /// resource table with the addresses of rings, carveouts and traces. What is needed of the file is copied.
+    ///
+    /// # Errors
+    /// The remote runs, the firmware asks for what cannot be, or the backend cannot give it. In the first two cases
+    /// nothing has changed; in the last the remote has no firmware and no memories.
+    pub fn load(&mut self, firmware: &Firmware<'_>, options: &Options) -> Result<(), RemoteError> {
+        step(self.state, Input::Load)?;
+        let plan = Plan::new(firmware, options)?;
+        for finding in firmware.findings().iter().chain(plan.findings()) {
+            self.log.push(What::Found(finding.clone()));
+        }
+        let segments = firmware.segments().iter().map(|segment| (segment.at, segment.bytes.to_vec()));
+        self.image = Some(Image { segments: segments.collect(), entry: firmware.entry(), plan });
+        self.fresh = false;
+        let loaded = self.drive(Input::Load);
+        if loaded.is_err() {
+            self.image = None;
+            self.loaded = None;
+        }
+        loaded
+    }
+
+    /// Starts the loaded firmware from the beginning, also after a crash or an exit.
+    ///
+    /// # Errors
+    /// There is no firmware, the remote runs already, or the backend cannot start it.
+    pub fn start(&mut self) -> Result<(), RemoteError> {
+        step(self.state, Input::Start)?;
+        if self.image.is_none() {
+            return Err(RemoteError::NoFirmware);
+        }
+        self.drive(Input::Start)
+    }
+
+    /// Stops the remote at once.
+    ///
+    /// # Errors
+    /// It does not run, or the backend cannot stop it.
+    pub fn stop(&mut self) -> Result<(), RemoteError> {
+        self.drive(Input::Stop)
+    }
+
+    /// Takes over a remote that someone else started.
+    ///
+    /// # Errors
+    /// It is not detached, or the backend cannot attach.
+    pub fn attach(&mut self) -> Result<(), RemoteError> {
+        self.drive(Input::Attach)
+    }
+
+    /// Gives the remote up and leaves it running.
+    ///
+    /// # Errors
+    /// It does not run, or the backend cannot run it without us.
+    pub fn detach(&mut self) -> Result<(), RemoteError> {
+        self.drive(Input::Detach)
+    }
+
+    /// Sleeps until the remote rings, ends or crashes, or `timeout` is over (`None`: for ever). An end or crash is in
+    /// [`state`](Self::state) when this returns; `ready` is as for [`Backend::wait`].
+    ///
+    /// # Errors
+    /// The remote does not run, or whatever executes it failed. If that is gone, the remote has crashed.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Event>, RemoteError> {
+        if !self.state.is_live() {
+            return Err(RemoteError::NotRunning { state: self.state });
+        }
+        let event = match self.backend.wait(timeout, ready) {
+            Ok(event) => event,
+            Err(error) => {
+                if let BackendError::ExecutorLost { .. } = error {
+                    self.log.push(What::ExecutorLost { why: error.to_string() });
+                    self.drive(Input::Crash)?;
+                }
+                return Err(error.into());
+            }
+        };
+        match &event {
+            Some(Event::Exited { code }) => {
+                self.exit_code = Some(*code);
+                self.log.push(What::Exited { code: *code });
+                self.drive(Input::Exit)?;
+            }
+            Some(Event::Crashed(crash)) => {
+                self.crash = Some(crash.clone());
+                self.log.push(What::Crashed(crash.clone()));
+                self.drive(Input::Crash)?;
+            }
+            Some(Event::Kick) | None => {}
+        }
+        Ok(event)
+    }
+
+    /// What the remote is doing, as of the last call.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How the remote crashed, if it did since it was last started.
+    #[must_use]
+    pub fn crash(&self) -> Option<&Crash> {
+        self.crash.as_ref()
+    }
+
+    /// With which exit code the remote ended, if it did since it was last started.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
+    /// What the firmware was given, and where everything lies; none while there is no firmware.
+    #[must_use]
+    pub fn resources(&self) -> Option<&Resources> {
+        self.loaded.as_ref()
+    }
+
+    /// The memories that the remote has.
+    #[must_use]
+    pub fn memories(&self) -> &[Memory] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.memories)
+    }
+
+    /// The virtio devices that the firmware offers.
+    #[must_use]
+    pub fn vdevs(&self) -> &[Vdev] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.vdevs)
+    }
+
+    /// The firmware's trace buffers.
+    #[must_use]
+    pub fn traces(&self) -> &[TraceBuffer] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.traces)
+    }
+
+    /// What the trace buffer with this number says, escaped.
+    ///
+    /// # Errors
+    /// There is no such buffer, or it is not in a memory that can be read.
+    pub fn read_trace(&self, number: usize) -> Result<String, RemoteError> {
+        let trace = self.traces().get(number).ok_or(RemoteError::NoTrace { number })?;
+        let text = read_trace(self.backend.memories(), trace);
+        text.map_err(|error| RemoteError::TraceUnreadable { name: trace.name.clone(), error })
+    }
+
+    /// The resource table as it was loaded, with all addresses. The remote may have changed its own copy since.
+    #[must_use]
+    pub fn table(&self) -> Option<Table<'_>> {
+        let table = self.loaded.as_ref()?.table.as_ref()?;
+        Table::parse(&table.bytes).ok()
+    }
+
+    /// The loaded resource table in the remote's memory: the registers of its virtio devices. None if there is no
+    /// table, or no segment holds it, or its memory cannot be reached from here.
+    #[must_use]
+    pub fn table_region(&self) -> Option<Region<B::Owner>> {
+        let table = self.loaded.as_ref()?.table.as_ref()?;
+        self.backend.memories().resolve(table.at?, table.bytes.len()).ok()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What executes the remote.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Runs the life-cycle machine: does what an input asks for, and enters the next state.
+    fn drive(&mut self, input: Input) -> Result<(), RemoteError> {
+        let from = self.state;
+        let (next, actions) = step(from, input)?;
+        if actions.is_empty() && next == from {
+            self.log.push(What::Late { state: from, report: input });
+            return Ok(());
+        }
+        // What the remote did is a fact, whether or not we can clean up after it.
+        if matches!(input, Input::Crash | Input::Exit) {
+            self.state = next;
+        }
+        for &action in actions {
+            if let Err(error) = self.perform(action) {
+                let (code, why) = (error.code(), error.to_string());
+                self.log.push(What::Failed { action, code, why });
+                return Err(error);
+            }
+        }
+        self.state = next;
+        self.log.push(What::Changed { from, to: next, why: input });
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), RemoteError> {
+        match action {
+            Action::Load if self.fresh => Ok(()),
+            Action::Load => self.put_firmware(),
+            Action::Start => self.launch(),
+            Action::Stop => self.halt(),
+            Action::Attach => Ok(self.backend.attach()?),
+            Action::Detach => Ok(self.backend.detach()?),
+        }
+    }
+
+    fn put_firmware(&mut self) -> Result<(), RemoteError> {
+        if self.loaded.take().is_some() {
+            self.backend.unprepare();
+        }
+        let image = self.image.as_ref().ok_or(RemoteError::NoFirmware)?;
+        let mut memories = image.plan.memories().to_vec();
+        self.backend.prepare(&mut memories)?;
+        match fill(&mut self.backend, image, &memories) {
+            Ok(resources) => {
+                let bytes = memories.iter().map(|memory| memory.len).sum();
+                self.log.push(What::Loaded { memories: memories.len(), bytes });
+                self.loaded = Some(resources);
+                self.fresh = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.backend.unprepare();
+                Err(error)
+            }
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), RemoteError> {
+        let (Some(image), Some(loaded)) = (&self.image, &self.loaded) else {
+            return Err(RemoteError::NoFirmware);
+        };
+        let table = loaded.table.as_ref().and_then(|table| Some((table.at?, table.bytes.len() as u32)));
+        // Even a start that fails may have let the remote run.
+        self.fresh = false;
+        self.crash = None;
+        self.exit_code = None;
+        self.backend.start(&Boot { entry: image.entry, table })?;
+        Ok(())
+    }
+
+    fn halt(&mut self) -> Result<(), RemoteError> {
+        match self.backend.stop() {
+            Ok(()) => {}
+            // Whatever is gone executes nothing.
+            Err(error @ BackendError::ExecutorLost { .. }) => {
+                self.log.push(What::ExecutorLost { why: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.state = State::Offline;
+        Ok(())
+    }
+}
+
+/// Puts the firmware into memories that are all zero, and the table over its place in them.
+fn fill<B: Backend>(backend: &mut B, image: &Image, memories: &[Memory]) -> Result<Resources, RemoteError> {
+    let resources = image.plan.place(memories)?;
+    for (at, bytes) in &image.segments {
+        if !bytes.is_empty() {
+            backend.load(*at, bytes)?;
+        }
+    }
+    if let Some(table) = &resources.table
+        && let Some(at) = table.at
+    {
+        backend.load(at, &table.bytes)?;
+    }
+    Ok(resources)
+}
+
+/// Why something could not be done with a remote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The file is no firmware for this remote.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    /// The firmware asks for what cannot be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The backend could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The state does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Nothing is to be heard from a remote that does not run.
+    #[error("cannot wait: the remote is {state}")]
+    NotRunning {
+        /// What it is.
+        state: State,
+    },
+    /// There is no firmware to start.
+    #[error("cannot start: no firmware is loaded")]
+    NoFirmware,
+    /// The firmware has no such trace buffer.
+    #[error("there is no trace buffer {number}")]
+    NoTrace {
+        /// Its number.
+        number: usize,
+    },
+    /// A trace buffer is not in a memory that can be read.
+    #[error("trace buffer {name:?} cannot be read: {error}")]
+    TraceUnreadable {
+        /// Its name.
+        name: String,
+        /// The reason.
+        error: MapError,
+    },
+}
+
+impl RemoteError {
+    /// The code that stands for this kind of error.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Firmware(error) => error.code(),
+            Self::Plan(error) => error.code(),
+            Self::Backend(error) => error.code(),
+            Self::Refused(refused) => refused.code(),
+            Self::NotRunning { .. } => codes::REFUSED,
+            Self::NoFirmware => codes::NO_FIRMWARE,
+            Self::NoTrace { .. } | Self::TraceUnreadable { .. } => codes::NO_TRACE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

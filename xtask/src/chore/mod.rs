@@ -1,0 +1,44 @@
+//! One file for each chore, and the table of them all.
+
+mod deny;
+mod docs;
+mod files;
+mod images;
+mod layers;
+mod loom;
+mod ordinary;
+mod test;
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+
+use crate::report::Report;
+
+/// Every chore, in the order of the help. To add one: a file, and its row.
+pub(crate) const CHORES: &[Chore] = &[
+    images::CHORE,
+    test::CHORE,
+    loom::CHORE,
+    ordinary::CHORE,
+    layers::CHORE,
+    files::CHORE,
+    docs::CHORE,
+    deny::CHORE,
+];
+
+/// Something that `cargo xtask` does.
+pub(crate) struct Chore {
+    /// What is typed.
+    pub(crate) name: &'static str,
+    /// One line of help.
+    pub(crate) about: &'static str,
+    /// Adds the arguments.
+    pub(crate) arguments: fn(Command) -> Command,
+    /// Does it. What can fail on its own is a step of the report; an error means that the chore itself had to give up.
+    pub(crate) run: fn(&ArgMatches, &mut Report) -> Result<()>,
+}
+
+/// For chores without arguments.
+fn none(command: Command) -> Command {
+    command
+}

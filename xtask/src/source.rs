@@ -1,0 +1,130 @@
+//! The source tree: where it lies, its files, its packages.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// The workspaces of the tree: the main one, and those that need other targets or profiles.
+pub(crate) const WORKSPACES: &[&str] = &["Cargo.toml", "remote/images/Cargo.toml", "lab/fuzz/Cargo.toml"];
+
+/// The root of the tree.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the chores lie in a folder of the tree")
+}
+
+/// A path as it is named from the root of the tree.
+pub(crate) fn from_root(path: &Path) -> &Path {
+    path.strip_prefix(root()).unwrap_or(path)
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// What cargo knows of a workspace, without its dependencies from elsewhere.
+#[derive(Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+/// A package of the tree.
+#[derive(Deserialize)]
+pub(crate) struct Package {
+    pub(crate) manifest_path: PathBuf,
+    pub(crate) dependencies: Vec<Dependency>,
+    targets: Vec<Target>,
+}
+
+/// Something that cargo builds of a package.
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Package {
+    /// Its folder, from the root of the tree.
+    pub(crate) fn folder(&self) -> &Path {
+        from_root(self.manifest_path.parent().unwrap_or(root()))
+    }
+
+    /// The names of its programs.
+    pub(crate) fn binaries(&self) -> impl Iterator<Item = &str> {
+        self.targets
+            .iter()
+            .filter(|target| target.kind.iter().any(|kind| kind == "bin"))
+            .map(|target| &*target.name)
+    }
+}
+
+/// What a package imports.
+#[derive(Deserialize)]
+pub(crate) struct Dependency {
+    /// `dev`, `build`, or none for an ordinary one.
+    pub(crate) kind: Option<String>,
+    /// Its folder, where it is not from a registry.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Asks cargo about the workspace of a manifest, which is named from the root of the tree.
+pub(crate) fn metadata(manifest: &str) -> Result<Metadata> {
+    let output = cargo()
+        .args(["metadata", "--format-version=1", "--no-deps", "--manifest-path", manifest])
+        .output()
+        .context("cargo cannot be run")?;
+    if !output.status.success() {
+        bail!("cargo metadata on {manifest}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("cargo metadata on {manifest} is no such thing"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    Ok(metadata("Cargo.toml")?.target_directory)
+}
+
+/// Reads a TOML file, which is named from the root of the tree.
+pub(crate) fn toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    toml::from_str(&read(path)?).with_context(|| path.display().to_string())
+}
+
+/// Reads a text file, which is named from the root of the tree.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| path.display().to_string())
+}
+
+/// All Rust files of the tree, named from its root, in order.
+pub(crate) fn rust_files() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    walk(root(), &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+/// Collects the Rust files of a folder and all below it but for what is built or hidden.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in entries.with_context(|| folder.display().to_string())? {
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                walk(&path, files)?;
+            }
+        } else if name.ends_with(".rs") {
+            files.push(from_root(&path).to_owned());
+        }
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@
 //! | 128..192 | remote | whether it sleeps |
 //! | 192..256 | remote | watchdog |
 //! | 256..1024 | remote | panic record |
-//! | 1024..1044 | boot stub, before the start | what the warden gave the remote |
+//! | 1024..2072 | boot stub, before the start | what the warden gave the remote |
 //!
 //! The main side believes nothing that it reads back from this page; the panic record above all is an allegation.
 
@@ -70,6 +70,13 @@ pub const STACK_TOP: usize = 1024;
 pub const STACK_SIZE: usize = 1032;
 /// `u32`: memories that were mapped for the remote, this page and the stack not counted.
 pub const MEMORIES_COUNT: usize = 1040;
+/// The memories that the remote may read and write, in [`MEMORIES_MAX`] places of [`MEMORY_SIZE`] bytes: device address
+/// `u64` and length in bytes `u64`. A length of 0 ends the list.
+pub const MEMORIES: usize = 1048;
+/// Bytes of each place of [`MEMORIES`].
+pub const MEMORY_SIZE: usize = 16;
+/// Places of [`MEMORIES`].
+pub const MEMORIES_MAX: usize = 64;
 
 /// What the boot stub writes into a fresh page; all else in it begins as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -220,12 +227,13 @@ mod tests {
         (STACK_TOP, 8),
         (STACK_SIZE, 8),
         (MEMORIES_COUNT, 4),
+        (MEMORIES, MEMORY_SIZE * MEMORIES_MAX),
     ];
 
     #[test]
     fn words_are_aligned_and_apart() {
         for &(offset, width) in WORDS.iter().filter(|&&(offset, _)| offset != PANIC_TEXT) {
-            assert_eq!(offset % width, 0, "the word at {offset}");
+            assert_eq!(offset % width.min(8), 0, "the word at {offset}");
         }
         for window in WORDS.windows(2) {
             let [(offset, width), (next, _)] = [window[0], window[1]];

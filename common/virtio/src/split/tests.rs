@@ -382,6 +382,23 @@ mod hostile {
     }
 
     #[test]
+    fn a_chain_that_goes_on_in_a_table_is_no_longer_than_the_ring() {
+        let Pair { device, parts, .. } = pair(4, FULL);
+        let memory: &'static Memory<64> = Box::leak(Box::default());
+        let mut map = AddressMap::new();
+        map.insert(DeviceAddr(0x100), memory.region()).unwrap();
+        for i in 0..3 {
+            memory.region().store(16 * i + 8, pack(1, 1, i as u16 + 1)).unwrap();
+        }
+        memory.region().store(56, pack(1, 0, 0)).unwrap();
+        chain_of(&parts, &[(0x100, 64, 4, 0)]);
+        assert_eq!(walk(&device, 0, &map).unwrap().len(), 4);
+        chain_of(&parts, &[(0, 1, 1, 1), (0x100, 64, 4, 0)]);
+        assert_eq!(walk(&device, 0, &map), Err(QueueError::PeerChainLoop { head: 0 }));
+        assert_eq!(device.walk(0, &map).count(), 5);
+    }
+
+    #[test]
     fn an_indirect_table_that_was_not_negotiated_is_refused() {
         let Pair { device, parts, .. } = pair(4, PLAIN);
         chain_of(&parts, &[(0x100, 16, 4, 0)]);

@@ -64,7 +64,8 @@ impl<'q, O, const N: usize> Walk<'q, O, N> {
         let located = self.map.locate(addr, len as usize).map_err(|_| bad("addr", addr.0))?;
         let region = self.map.region(located.window).ok_or(bad("addr", addr.0))?;
         self.indirect = Some((region, located.offset, count as u16));
-        self.left = count as u16;
+        // The whole chain has at most as many buffers as the ring has descriptors (2.7.5.3.1), the table at most its own.
+        self.left = (count as u16).min(self.left + 1);
         Ok(0)
     }
 

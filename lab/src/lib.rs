@@ -11,6 +11,7 @@
 //! this crate is empty.
 #![cfg(not(loom))]
 
+pub mod hostile;
 pub mod rigs;
 pub mod suites;
 pub mod tape;

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use core::fmt;
+use core::marker::PhantomData;
 
 use crate::raw::Raw;
 use crate::{AccessError, Fault, Region};
@@ -73,28 +74,45 @@ impl<O> Blocks<O> {
         &self.owner
     }
 
-    /// Copies the bytes at `at` of a block into `to`; `None` where they leave it.
+    /// One block, borrowed; its number wraps.
     #[inline(always)]
-    pub fn read(&self, block: usize, at: usize, to: &mut [u8]) -> Option<()> {
+    pub fn block(&self, block: usize) -> Block<'_> {
+        // SAFETY: the mask keeps the block inside what was checked when the handle was made.
+        let raw = unsafe { self.raw.advance(self.offset(block)) };
+        Block { raw, size: self.size, blocks: PhantomData }
+    }
+}
+
+/// One of several [`Blocks`], on a multiple of [`BLOCK_ALIGN`].
+#[derive(Clone)]
+pub struct Block<'b> {
+    raw: Raw,
+    size: usize,
+    blocks: PhantomData<&'b ()>,
+}
+
+impl Block<'_> {
+    /// Copies the bytes at `at` into `to`; `None` where they leave the block.
+    #[inline(always)]
+    pub fn read(&self, at: usize, to: &mut [u8]) -> Option<()> {
         self.check(at, to.len())?;
-        // SAFETY: the bytes lie in the block, and the block in what was checked when the handle was made. Aligned
-        // places stay aligned, since blocks are.
-        unsafe { self.raw.read_at(self.offset(block), at, to) };
+        // SAFETY: the bytes lie in the block, which lies in what was checked when the blocks were made. Aligned
+        // places are aligned in memory, since blocks are.
+        unsafe { self.raw.read_in_block(at, to) };
         Some(())
     }
 
-    /// Copies `from` to the bytes at `at` of a block; `None` where they leave it, and nothing is copied.
+    /// Copies `from` to the bytes at `at`; `None` where they leave the block, and nothing is copied.
     #[inline(always)]
-    pub fn write(&self, block: usize, at: usize, from: &[u8]) -> Option<()> {
+    pub fn write(&self, at: usize, from: &[u8]) -> Option<()> {
         self.check(at, from.len())?;
         // SAFETY: as in `read`.
-        unsafe { self.raw.write_at(self.offset(block), at, from) };
+        unsafe { self.raw.write_in_block(at, from) };
         Some(())
     }
 
     #[inline(always)]
     fn check(&self, at: usize, len: usize) -> Option<()> {
-        // A slice's length leaves room for the sum of any two.
         (len <= self.size && at <= self.size - len).then_some(())
     }
 }
@@ -122,13 +140,13 @@ mod tests {
     fn blocks_are_apart_and_their_number_wraps() {
         let blocks = Blocks::new(&region(), 4, 64).unwrap();
         for block in 0..4 {
-            blocks.write(block, 0, &[block as u8 + 1; 64]).unwrap();
+            blocks.block(block).write(0, &[block as u8 + 1; 64]).unwrap();
         }
-        blocks.write(6, 5, b"hello").unwrap();
+        blocks.block(6).write(5, b"hello").unwrap();
         let mut bytes = [0; 64];
-        blocks.read(2, 0, &mut bytes).unwrap();
+        blocks.block(2).read(0, &mut bytes).unwrap();
         assert_eq!((&bytes[..5], &bytes[5..10], bytes[10]), (&[3; 5][..], &b"hello"[..], 3));
-        blocks.read(3, 0, &mut bytes).unwrap();
+        blocks.block(3).read(0, &mut bytes).unwrap();
         assert_eq!(bytes, [4; 64]);
         assert_eq!((blocks.offset(7), blocks.count(), blocks.size()), (192, 4, 64));
     }
@@ -136,10 +154,11 @@ mod tests {
     #[test]
     fn an_access_that_leaves_its_block_is_refused() {
         let blocks = Blocks::new(&region(), 4, 64).unwrap();
-        assert_eq!(blocks.write(0, 60, &[0; 5]), None);
-        assert_eq!(blocks.write(0, usize::MAX, &[0; 2]), None);
-        assert_eq!(blocks.read(0, 0, &mut [0; 65]), None);
-        assert_eq!(blocks.read(0, 64, &mut []), Some(()));
+        let block = blocks.block(0);
+        assert_eq!(block.write(60, &[0; 5]), None);
+        assert_eq!(block.write(usize::MAX, &[0; 2]), None);
+        assert_eq!(block.read(0, &mut [0; 65]), None);
+        assert_eq!(block.read(64, &mut []), Some(()));
     }
 
     #[test]

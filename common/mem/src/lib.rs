@@ -6,8 +6,8 @@
 //! it costs one instruction and cannot fail.
 //!
 //! - A [`Region`] is a span of shared memory and whatever keeps it mapped (its *owner*).
-//! - A [`Word`] is one aligned scalar in a region, a [`Ring`] a power-of-two array whose index wraps, [`Blocks`] a pool
-//!   of equal buffers.
+//! - A [`Word`] is one aligned scalar in a region, a [`Ring`] (of [`Pairs`]) a power-of-two array whose index wraps,
+//!   [`Blocks`] a pool of equal buffers, a [`Span`] a borrowed stretch.
 //! - [`DeviceAddr`] and [`PhysAddr`] name the same byte as different processors see it; an [`AddressMap`] is
 //!   the only way from one of them to a region.
 //! - [`sync`] is the one module that atomics and fences come from. Under `--cfg loom` it and the regions are
@@ -30,9 +30,9 @@ mod scalar;
 pub mod sync;
 
 pub use address::{DeviceAddr, PhysAddr};
-pub use blocks::{BLOCK_ALIGN, Blocks};
+pub use blocks::{BLOCK_ALIGN, Block, Blocks};
 pub use map::{AddressMap, Located, MapError, Window};
 #[cfg(not(loom))]
 pub use memory::Memory;
-pub use region::{AccessError, Fault, Region, Ring, Word};
+pub use region::{AccessError, Fault, Pairs, Region, Ring, Span, Word};
 pub use scalar::Scalar;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{DeviceAddr, Region};
+use crate::{DeviceAddr, Region, Span};
 
 /// One stretch of a remote's address space and the region that holds its bytes.
 #[derive(Clone, Debug)]
@@ -11,6 +11,15 @@ pub struct Window<O = ()> {
     pub start: DeviceAddr,
     /// The bytes.
     pub region: Region<O>,
+}
+
+impl<O> Window<O> {
+    #[inline(always)]
+    fn span(&self, address: DeviceAddr, len: usize) -> Option<(usize, Span<'_>)> {
+        // An address below the window wraps to a huge offset, which no region is long enough for.
+        let offset = usize::try_from(address.0.wrapping_sub(self.start.0)).ok()?;
+        Some((offset, self.region.span(offset, len)?))
+    }
 }
 
 /// The windows of a remote's address space that we can reach: the only way from an address to a region.
@@ -69,20 +78,37 @@ impl<O, const N: usize> AddressMap<O, N> {
     /// No single window holds them all.
     #[inline]
     pub fn locate(&self, address: DeviceAddr, len: usize) -> Result<Located, MapError> {
-        for (number, window) in self.windows.iter().enumerate() {
-            let Some(window) = window else { break };
-            // An address below the window wraps to a huge offset, which no region is long enough for.
-            let offset = address.0.wrapping_sub(window.start.0);
-            let room = window.region.len();
-            if len <= room && offset <= (room - len) as u64 {
-                return Ok(Located { window: number as u16, offset: offset as usize });
-            }
+        self.find(address, len).map(|(located, _)| located).ok_or(MapError::Unmapped { address, len })
+    }
+
+    /// Finds the `len` bytes at `address`, all of them in one window, and borrows them.
+    #[inline(always)]
+    pub fn find(&self, address: DeviceAddr, len: usize) -> Option<(Located, Span<'_>)> {
+        // The first window by itself: it is where messages live, and the others stay out of their way.
+        let first = self.windows.first()?.as_ref()?;
+        match first.span(address, len) {
+            Some((offset, span)) => Some((Located { window: 0, offset }, span)),
+            None => self.find_behind(address, len),
         }
-        Err(MapError::Unmapped { address, len })
+    }
+
+    #[cold]
+    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<(Located, Span<'_>)> {
+        let mut windows = self.windows.iter().flatten().zip(0..).skip(1);
+        windows.find_map(|(window, number)| {
+            let (offset, span) = window.span(address, len)?;
+            Some((Located { window: number, offset }, span))
+        })
+    }
+
+    /// The `len` bytes at a place that was found earlier; `None` where the place is another map's.
+    #[inline(always)]
+    pub fn span(&self, place: Located, len: usize) -> Option<Span<'_>> {
+        self.region(place.window)?.span(place.offset, len)
     }
 
     /// The region of the window with this number.
-    #[inline]
+    #[inline(always)]
     pub fn region(&self, window: u16) -> Option<&Region<O>> {
         self.windows.get(usize::from(window))?.as_ref().map(|window| &window.region)
     }

@@ -134,6 +134,17 @@ impl<O> Region<O> {
         Ok(())
     }
 
+    /// The `len` bytes at `at`, borrowed: for accesses of which the last check is the span's own.
+    #[inline(always)]
+    pub fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        if len > self.len || at > self.len - len {
+            return None;
+        }
+        // SAFETY: bounds checked above.
+        let raw = unsafe { self.raw.advance(at) };
+        Some(Span { raw, len, region: PhantomData })
+    }
+
     #[inline(always)]
     fn check(&self, at: usize, len: usize) -> Result<(), AccessError> {
         if len <= self.len && at <= self.len - len {
@@ -184,6 +195,12 @@ impl<O: Clone> Region<O> {
         // SAFETY: bounds checked above.
         let raw = unsafe { self.raw.advance(at) };
         Ok(Ring { raw, mask: count - 1, owner: self.owner.clone(), scalar: PhantomData })
+    }
+
+    /// `count` pairs of scalars from `at` on as a handle whose index wraps; `count` is a power of two.
+    pub fn pairs<T: Scalar>(&self, at: usize, count: usize) -> Result<Pairs<T, O>, AccessError> {
+        let Ring { raw, mask, owner, scalar } = self.ring(at, count.saturating_mul(2))?;
+        Ok(Pairs { raw, mask: mask / 2, owner, scalar })
     }
 }
 
@@ -279,31 +296,6 @@ impl<T: Scalar, O> Ring<T, O> {
         unsafe { self.raw.store((index & self.mask) * T::SIZE, value) };
     }
 
-    /// Reads two neighbours, of which the first has the even index `2 * pair` modulo the length.
-    ///
-    /// A ring of one scalar has no pair; both halves are that scalar then.
-    #[inline(always)]
-    pub fn load_pair(&self, pair: usize) -> [T; 2] {
-        let first = (2 * pair) & self.mask;
-        let second = first | (1 & self.mask);
-        // SAFETY: the mask keeps the index inside what was checked when the handle was made.
-        let low = unsafe { self.raw.load(first * T::SIZE) };
-        // SAFETY: as above: an even index below a power of two has an odd neighbour below it.
-        let high = unsafe { self.raw.load(second * T::SIZE) };
-        [low, high]
-    }
-
-    /// Writes two neighbours, as [`Ring::load_pair`] reads them, the first one first.
-    #[inline(always)]
-    pub fn store_pair(&self, pair: usize, [low, high]: [T; 2]) {
-        let first = (2 * pair) & self.mask;
-        let second = first | (1 & self.mask);
-        // SAFETY: as in `load_pair`.
-        unsafe { self.raw.store(first * T::SIZE, low) };
-        // SAFETY: as in `load_pair`.
-        unsafe { self.raw.store(second * T::SIZE, high) };
-    }
-
     /// Number of scalars, a power of two.
     #[inline(always)]
     pub const fn count(&self) -> usize {
@@ -319,6 +311,111 @@ impl<T: Scalar, O> Ring<T, O> {
 impl<T, O> fmt::Debug for Ring<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ring({} x {} bytes)", self.mask + 1, size_of::<T>())
+    }
+}
+
+/// A power-of-two array of pairs of scalars in shared memory, checked when it was made: descriptors, used elements.
+/// Its index wraps, so that no access can fail. The two halves may be of different ages.
+#[derive(Clone)]
+pub struct Pairs<T, O = ()> {
+    raw: Raw,
+    mask: usize,
+    owner: O,
+    scalar: PhantomData<T>,
+}
+
+// SAFETY: as for `Region`.
+unsafe impl<T, O: Send> Send for Pairs<T, O> {}
+// SAFETY: as for `Region`.
+unsafe impl<T, O: Sync> Sync for Pairs<T, O> {}
+
+impl<T: Scalar, O> Pairs<T, O> {
+    /// Reads the pair at `index` modulo the length; no ordering.
+    #[inline(always)]
+    pub fn load(&self, index: usize) -> [T; 2] {
+        let at = (index & self.mask) * (2 * T::SIZE);
+        // SAFETY: the mask keeps the index inside what was checked when the handle was made.
+        let first = unsafe { self.raw.load(at) };
+        // SAFETY: as above: a pair is two scalars.
+        let second = unsafe { self.raw.load(at + T::SIZE) };
+        [first, second]
+    }
+
+    /// Writes the pair at `index` modulo the length, the first half first; no ordering.
+    #[inline(always)]
+    pub fn store(&self, index: usize, [first, second]: [T; 2]) {
+        let at = (index & self.mask) * (2 * T::SIZE);
+        // SAFETY: as in `load`.
+        unsafe { self.raw.store(at, first) };
+        // SAFETY: as in `load`.
+        unsafe { self.raw.store(at + T::SIZE, second) };
+    }
+
+    /// Number of pairs, a power of two.
+    #[inline(always)]
+    pub const fn count(&self) -> usize {
+        self.mask + 1
+    }
+
+    /// What keeps the pairs mapped.
+    pub const fn owner(&self) -> &O {
+        &self.owner
+    }
+}
+
+impl<T, O> fmt::Debug for Pairs<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pairs({} x 2 x {} bytes)", self.mask + 1, size_of::<T>())
+    }
+}
+
+/// A stretch of a region, checked when it was made and borrowed from it.
+#[derive(Clone)]
+pub struct Span<'r> {
+    raw: Raw,
+    len: usize,
+    region: PhantomData<&'r ()>,
+}
+
+impl Span<'_> {
+    /// Length in bytes.
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the span has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies the bytes at `at` into `to`; `None` where they leave the span.
+    #[inline(always)]
+    pub fn read(&self, at: usize, to: &mut [u8]) -> Option<()> {
+        self.check(at, to.len())?;
+        // SAFETY: the bytes lie in the span, and that in the region it is borrowed from.
+        unsafe { self.raw.read(at, to) };
+        Some(())
+    }
+
+    /// Copies `from` to the bytes at `at`; `None` where they leave the span, and nothing is copied.
+    #[inline(always)]
+    pub fn write(&self, at: usize, from: &[u8]) -> Option<()> {
+        self.check(at, from.len())?;
+        // SAFETY: as in `read`.
+        unsafe { self.raw.write(at, from) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn check(&self, at: usize, len: usize) -> Option<()> {
+        (len <= self.len && at <= self.len - len).then_some(())
+    }
+}
+
+impl fmt::Debug for Span<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Span({} bytes)", self.len)
     }
 }
 

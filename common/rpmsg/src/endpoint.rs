@@ -102,14 +102,16 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
         Some(self.slot(endpoint)?.peer.get())
     }
 
-    /// Binds an endpoint that has no peer yet to the first one that writes to it.
+    /// The endpoint with this address; one that has no peer yet is bound to the writer.
     #[inline(always)]
-    pub(crate) fn learn(&self, endpoint: Endpoint, peer: u32) {
-        if let Some(slot) = self.slot(endpoint)
+    pub(crate) fn find_and_learn(&self, addr: u32, peer: u32) -> Option<Endpoint> {
+        let endpoint = self.find(addr)?;
+        if let Some(slot) = self.slots.as_ref().get(usize::from(endpoint.slot))
             && slot.peer.get() == ADDR_ANY
         {
             slot.peer.set(peer);
         }
+        Some(endpoint)
     }
 
     /// Binds an endpoint to a peer, or with `ADDR_ANY` to none; `false` where it was closed.
@@ -275,8 +277,8 @@ mod tests {
     fn the_first_writer_becomes_the_peer_of_an_unbound_endpoint() {
         let endpoints = endpoints(1);
         let endpoint = endpoints.open(ADDR_ANY, ADDR_ANY).unwrap();
-        endpoints.learn(endpoint, 1030);
-        endpoints.learn(endpoint, 1031);
+        assert_eq!(endpoints.find_and_learn(endpoint.addr(), 1030), Some(endpoint));
+        assert_eq!(endpoints.find_and_learn(endpoint.addr(), 1031), Some(endpoint));
         assert_eq!(endpoints.peer(endpoint), Some(1030));
         assert!(endpoints.bind(endpoint, 4));
         assert_eq!(endpoints.peer(endpoint), Some(4));

@@ -43,6 +43,7 @@ impl From<LinkError> for SendError {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Full => Self::Full,
+            LinkError::TooLong { len, max } => Self::TooLong { len, max },
             error => Self::Link(error),
         }
     }

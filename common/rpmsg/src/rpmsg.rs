@@ -200,23 +200,40 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         if let Some(error) = self.broken.get() {
             return Err(error);
         }
+        let (header, rx) = match self.link.receive() {
+            Ok(Some(received)) => received,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.break_link(error)),
+        };
+        match self.endpoints.find_and_learn(header.dst, header.src) {
+            Some(endpoint) if usize::from(header.len) <= self.link.payload_room(&rx) => {
+                Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))))
+            }
+            _ => self.poll_on(header, rx),
+        }
+    }
+
+    /// Goes on from a frame that is no message for an endpoint to the first thing that is of use.
+    #[cold]
+    #[inline(never)]
+    fn poll_on(&self, mut header: Header, mut rx: L::Rx) -> Result<Option<Event<'_, L, S>>, LinkError> {
         for _ in 0..DROPS_A_POLL {
-            let (header, rx) = match self.link.receive() {
-                Ok(Some(received)) => received,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(self.break_link(error)),
-            };
             if usize::from(header.len) > self.link.payload_room(&rx) {
                 self.drop_frame(rx, &self.drops.malformed);
-            } else if let Some(endpoint) = self.endpoints.find(header.dst) {
-                self.endpoints.learn(endpoint, header.src);
+            } else if let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) {
                 return Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))));
             } else if header.dst != NAME_SERVICE_ADDR {
                 self.drop_frame(rx, &self.drops.unknown_destination);
             } else if let Some(announcement) = self.announcement(rx, &header) {
                 return Ok(Some(Event::Announcement(announcement)));
             }
+            (header, rx) = match self.link.receive() {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.break_link(error)),
+            };
         }
+        self.drop_frame(rx, &self.drops.unknown_destination);
         Ok(None)
     }
 
@@ -250,14 +267,26 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
 
     #[inline(always)]
     fn send_frame(&self, src: u32, dst: u32, payload: &[u8]) -> Result<(), SendError> {
-        let tx = self.take_buffer()?;
-        let max = self.link.room(&tx);
-        if payload.len() > max {
-            self.link.cancel(tx);
-            return Err(SendError::TooLong { len: payload.len(), max });
+        if let Some(error) = self.broken.get() {
+            return Err(SendError::Link(error));
         }
-        self.link.write(&tx, 0, payload)?;
-        self.finish(tx, src, dst, payload.len())
+        // A length that does not fit the header does not fit any buffer either, and is refused by the link.
+        let header = Header { src, dst, reserved: 0, len: payload.len() as u16, flags: 0 };
+        match self.link.send(&header, payload) {
+            Ok(()) => {
+                self.flush();
+                Ok(())
+            }
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, error: LinkError) -> SendError {
+        if error.is_peer() {
+            self.break_link(error);
+        }
+        SendError::from(error)
     }
 
     #[inline(always)]
@@ -267,8 +296,7 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         }
         match self.link.reserve() {
             Ok(tx) => Ok(tx),
-            Err(LinkError::Full) => Err(SendError::Full),
-            Err(error) => Err(SendError::Link(self.break_link(error))),
+            Err(error) => Err(self.refused(error)),
         }
     }
 

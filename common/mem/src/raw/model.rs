@@ -106,15 +106,15 @@ impl Raw {
 
     /// # Safety
     /// As for [`Raw::advance`].
-    pub(crate) unsafe fn write_at(&self, base: usize, at: usize, from: &[u8]) {
+    pub(crate) unsafe fn write_in_block(&self, at: usize, from: &[u8]) {
         // SAFETY: loom's cells check themselves.
-        unsafe { self.write(base + at, from) };
+        unsafe { self.write(at, from) };
     }
 
     /// # Safety
     /// As for [`Raw::advance`].
-    pub(crate) unsafe fn read_at(&self, base: usize, at: usize, to: &mut [u8]) {
+    pub(crate) unsafe fn read_in_block(&self, at: usize, to: &mut [u8]) {
         // SAFETY: loom's cells check themselves.
-        unsafe { self.read(base + at, to) };
+        unsafe { self.read(at, to) };
     }
 }

@@ -26,8 +26,8 @@ pub struct Device<O = ()> {
     returned: Cell<u16>,
     /// Entries that the driver was shown.
     published: Cell<u16>,
-    /// Chains taken and not yet given back.
-    outstanding: Cell<u16>,
+    /// The used index that was found at the start.
+    first: u16,
     features: RingFeatures,
 }
 
@@ -44,7 +44,7 @@ impl<O: Clone> Device<O> {
             seen: Cell::new(0),
             returned: Cell::new(used),
             published: Cell::new(used),
-            outstanding: Cell::new(0),
+            first: used,
             features,
         }
     }
@@ -62,15 +62,16 @@ impl<O> Device<O> {
     /// # Errors
     /// [`QueueError::NotHeld`] where no chain is out.
     pub fn undo_pop(&self, head: u16) -> Result<(), QueueError> {
-        let outstanding = self.outstanding.get().checked_sub(1).ok_or(QueueError::NotHeld { head })?;
-        self.outstanding.set(outstanding);
+        if self.outstanding() == 0 {
+            return Err(QueueError::NotHeld { head });
+        }
         self.taken.set(self.taken.get().wrapping_sub(1));
         Ok(())
     }
 
     /// Chains taken and not yet given back.
     pub fn outstanding(&self) -> u16 {
-        self.outstanding.get()
+        self.taken.get().wrapping_sub(self.returned.get().wrapping_sub(self.first))
     }
 
     pub(super) fn features(&self) -> RingFeatures {
@@ -80,7 +81,7 @@ impl<O> Device<O> {
     /// A private copy of a descriptor: address, length, flags, next.
     #[inline(always)]
     pub(super) fn descriptor(&self, index: u16) -> (DeviceAddr, u32, u16, u16) {
-        let [addr, word] = self.parts.descriptors.load_pair(usize::from(index));
+        let [addr, word] = self.parts.descriptors.load(usize::from(index));
         let (len, flags, next) = unpack(word);
         (DeviceAddr(addr), len, flags, next)
     }
@@ -101,7 +102,7 @@ impl<O> DeviceQueue for Device<O> {
             if theirs == taken {
                 return Ok(None);
             }
-            let limit = self.parts.num.wrapping_sub(self.outstanding.get());
+            let limit = self.parts.num.wrapping_sub(self.outstanding());
             if theirs.wrapping_sub(taken) > limit {
                 return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
             }
@@ -112,7 +113,6 @@ impl<O> DeviceQueue for Device<O> {
             return Err(QueueError::PeerBadId { id: u32::from(head), num: self.parts.num });
         }
         self.taken.set(taken.wrapping_add(1));
-        self.outstanding.set(self.outstanding.get().wrapping_add(1));
         Ok(Some(head))
     }
 
@@ -136,9 +136,8 @@ impl<O> DeviceQueue for Device<O> {
     #[inline(always)]
     fn add_used(&self, head: u16, written: u32) {
         let returned = self.returned.get();
-        self.parts.used.store_pair(usize::from(returned), [u32::from(head), written]);
+        self.parts.used.store(usize::from(returned), [u32::from(head), written]);
         self.returned.set(returned.wrapping_add(1));
-        self.outstanding.set(self.outstanding.get().wrapping_sub(1));
     }
 
     #[inline(always)]

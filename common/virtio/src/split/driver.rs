@@ -127,7 +127,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     #[inline(always)]
     fn describe_at(&self, index: u16, addr: DeviceAddr, word: u64) {
-        self.parts.descriptors.store_pair(usize::from(index), [addr.0, word]);
+        self.parts.descriptors.store(usize::from(index), [addr.0, word]);
     }
 
     #[inline(always)]
@@ -267,7 +267,7 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             }
             self.seen.set(theirs);
         }
-        let [id, len] = self.parts.used.load_pair(usize::from(taken));
+        let [id, len] = self.parts.used.load(usize::from(taken));
         let bad = QueueError::PeerBadId { id, num: self.parts.num };
         let slot = self.slots.as_ref().get(id as usize).ok_or(bad)?;
         let head = id as u16;

@@ -8,23 +8,23 @@ pub use device::Device;
 pub use driver::{Driver, Slot};
 pub use walk::Walk;
 
-use sidecore_mem::{AccessError, Region, Ring, Word};
+use sidecore_mem::{AccessError, Pairs, Region, Ring, Word};
 use sidecore_wire::split::Layout;
 
 /// The parts of a split ring as checked handles, made once at start-up.
 #[derive(Clone, Debug)]
 pub struct Parts<O = ()> {
     pub(crate) num: u16,
-    /// Two words a descriptor: the address; length, flags and next.
-    pub(crate) descriptors: Ring<u64, O>,
+    /// The address; length, flags and next.
+    pub(crate) descriptors: Pairs<u64, O>,
     pub(crate) available_flags: Word<u16, O>,
     pub(crate) available_index: Word<u16, O>,
     pub(crate) available: Ring<u16, O>,
     pub(crate) used_event: Word<u16, O>,
     pub(crate) used_flags: Word<u16, O>,
     pub(crate) used_index: Word<u16, O>,
-    /// Two words an element: head and length.
-    pub(crate) used: Ring<u32, O>,
+    /// Head and length.
+    pub(crate) used: Pairs<u32, O>,
     pub(crate) available_event: Word<u16, O>,
 }
 
@@ -60,14 +60,14 @@ impl<O: Clone> Parts<O> {
         let n = usize::from(num);
         Ok(Self {
             num,
-            descriptors: descriptors.ring(0, 2 * n)?,
+            descriptors: descriptors.pairs(0, n)?,
             available_flags: available.word(0)?,
             available_index: available.word(2)?,
             available: available.ring(4, n)?,
             used_event: available.word(4 + 2 * n)?,
             used_flags: used.word(0)?,
             used_index: used.word(2)?,
-            used: used.ring(4, 2 * n)?,
+            used: used.pairs(4, n)?,
             available_event: used.word(4 + 8 * n)?,
         })
     }

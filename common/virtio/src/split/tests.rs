@@ -214,7 +214,7 @@ fn a_device_starts_at_the_used_index_it_finds() {
     assert_eq!(device.pop_available(), Ok(Some(3)));
     device.add_used(3, 0);
     let _ = device.publish();
-    assert_eq!((parts.used_index.load(), parts.used.load(0)), (9, 3));
+    assert_eq!((parts.used_index.load(), parts.used.load(0)[0]), (9, 3));
 }
 
 #[test]
@@ -280,10 +280,10 @@ mod hostile {
         parts.used_index.store(1);
         let part = if head == 0 { 1 } else { 0 };
         for id in [part, u32::from(held), 3, 4, 0x1_0000, u32::MAX] {
-            parts.used.store(0, id);
+            parts.used.store(0, [id, 0]);
             assert_eq!(driver.pop_used(), Err(QueueError::PeerBadId { id, num: 4 }), "id {id}");
         }
-        parts.used.store(0, u32::from(head));
+        parts.used.store(0, [u32::from(head), 0]);
         assert_eq!(driver.pop_used().unwrap().unwrap().head, head);
     }
 
@@ -293,8 +293,8 @@ mod hostile {
         let head = driver.add(&[buffer(0, 0)]).unwrap();
         driver.add(&[buffer(0, 0)]).unwrap();
         let _ = driver.publish();
-        parts.used.store(0, u32::from(head));
-        parts.used.store(2, u32::from(head));
+        parts.used.store(0, [u32::from(head), 0]);
+        parts.used.store(1, [u32::from(head), 0]);
         parts.used_index.store(2);
         assert!(driver.pop_used().unwrap().is_some());
         assert!(driver.pop_used().unwrap_err().is_peer());
@@ -306,8 +306,8 @@ mod hostile {
         let head = driver.add(&[buffer(1, 1), buffer(2, 2), buffer(3, 3)]).unwrap();
         let _ = driver.publish();
         device.pop_available().unwrap();
-        for at in 0..8 {
-            parts.descriptors.store(at, u64::MAX);
+        for at in 0..4 {
+            parts.descriptors.store(at, [u64::MAX; 2]);
         }
         device.add_used(head, u32::MAX);
         let _ = device.publish();
@@ -318,8 +318,7 @@ mod hostile {
 
     fn chain_of(parts: &Parts, descriptors: &[(u64, u32, u16, u16)]) {
         for (i, (addr, len, flags, next)) in descriptors.iter().enumerate() {
-            parts.descriptors.store(2 * i, *addr);
-            parts.descriptors.store(2 * i + 1, pack(*len, *flags, *next));
+            parts.descriptors.store(i, [*addr, pack(*len, *flags, *next)]);
         }
     }
 

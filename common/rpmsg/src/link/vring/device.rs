@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use sidecore_mem::{AddressMap, Located, Region};
+use sidecore_mem::{AddressMap, Located, Span};
 use sidecore_virtio::{Buffer, DeviceQueue, Direction, Notify};
 use sidecore_wire::rpmsg::Header;
 
@@ -60,26 +60,26 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
 
     /// The buffer of a chain: one that holds a header at least, and lies in memory that we reach.
     #[inline(always)]
-    fn frame(&self, queue: &Q, head: u16, direction: Direction) -> Result<Frame, LinkError> {
+    fn frame(&self, queue: &Q, head: u16, direction: Direction) -> Result<(Frame, Span<'_>), LinkError> {
         let Buffer { addr, len, .. } = queue.single(head, direction)?;
         if (len as usize) < Header::SIZE {
             return Err(LinkError::PeerBufferLength { len });
         }
-        match self.map.locate(addr, len as usize) {
-            Ok(place) => Ok(Frame { head, place, len }),
-            Err(_) => Err(LinkError::PeerBufferAddress { addr, len }),
+        match self.map.find(addr, len as usize) {
+            Some((place, span)) => Ok((Frame { head, place, len }, span)),
+            None => Err(LinkError::PeerBufferAddress { addr, len }),
         }
     }
 
     #[inline(always)]
-    fn region(&self, frame: &Frame) -> Result<&Region<O>, LinkError> {
-        self.map.region(frame.place.window).ok_or(LinkError::Closed)
+    fn span(&self, frame: &Frame) -> Result<Span<'_>, LinkError> {
+        self.map.span(frame.place, frame.len as usize).ok_or(LinkError::Closed)
     }
 
     #[inline(always)]
     fn read_payload(&self, frame: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let at = frame.payload(at, to.len())?;
-        self.region(frame)?.read(at, to).map_err(LinkError::Memory)
+        let read = self.span(frame)?.read(at.saturating_add(Header::SIZE), to);
+        read.ok_or_else(|| frame.outside(at, to.len()))
     }
 }
 
@@ -93,15 +93,9 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Where bytes of the payload lie in the window.
-    #[inline(always)]
-    fn payload(&self, at: usize, len: usize) -> Result<usize, LinkError> {
-        let room = self.len as usize - Header::SIZE;
-        if len <= room && at <= room - len {
-            Ok(self.place.offset + Header::SIZE + at)
-        } else {
-            Err(LinkError::Bounds { at, len, room })
-        }
+    #[cold]
+    fn outside(&self, at: usize, len: usize) -> LinkError {
+        LinkError::Bounds { at, len, room: self.len as usize - Header::SIZE }
     }
 }
 
@@ -115,7 +109,7 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
             self.starved.set(true);
             return Err(LinkError::Full);
         };
-        self.frame(&self.tx, head, Direction::FromDevice)
+        self.frame(&self.tx, head, Direction::FromDevice).map(|(frame, _)| frame)
     }
 
     #[inline(always)]
@@ -125,8 +119,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn write(&self, tx: &Frame, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        let at = tx.payload(at, bytes.len())?;
-        self.region(tx)?.write(at, bytes).map_err(LinkError::Memory)
+        let written = self.span(tx)?.write(at.saturating_add(Header::SIZE), bytes);
+        written.ok_or_else(|| tx.outside(at, bytes.len()))
     }
 
     fn read_back(&self, tx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
@@ -135,13 +129,34 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn commit(&self, tx: Frame, header: &Header) -> Result<(), LinkError> {
-        let (len, room) = (Header::SIZE + usize::from(header.len), tx.len as usize);
-        if len > room {
+        let len = Header::SIZE + usize::from(header.len);
+        if len > tx.len as usize || self.span(&tx)?.write(0, &header.emit()).is_none() {
+            let error = tx.outside(0, usize::from(header.len));
             self.cancel(tx);
-            return Err(LinkError::Bounds { at: 0, len, room });
+            return Err(error);
         }
-        self.region(&tx)?.write(tx.place.offset, &header.emit()).map_err(LinkError::Memory)?;
         self.tx.add_used(tx.head, len as u32);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn send(&self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
+        let Some(head) = self.next_tx()? else {
+            self.starved.set(true);
+            return Err(LinkError::Full);
+        };
+        let (frame, span) = self.frame(&self.tx, head, Direction::FromDevice)?;
+        let (len, max) = (payload.len(), self.room(&frame));
+        if len > max {
+            self.cancel(frame);
+            return Err(LinkError::TooLong { len, max });
+        }
+        if span.write(Header::SIZE, payload).and_then(|()| span.write(0, &header.emit())).is_none() {
+            let error = frame.outside(0, len);
+            self.cancel(frame);
+            return Err(error);
+        }
+        self.tx.add_used(head, (Header::SIZE + len) as u32);
         Ok(())
     }
 
@@ -156,9 +171,9 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     #[inline(always)]
     fn receive(&self) -> Result<Option<(Header, Frame)>, LinkError> {
         let Some(head) = self.rx.pop_available()? else { return Ok(None) };
-        let frame = self.frame(&self.rx, head, Direction::ToDevice)?;
+        let (frame, span) = self.frame(&self.rx, head, Direction::ToDevice)?;
         let mut header = [0; Header::SIZE];
-        self.region(&frame)?.read(frame.place.offset, &mut header).map_err(LinkError::Memory)?;
+        span.read(0, &mut header).ok_or(LinkError::Closed)?;
         Ok(Some((Header::parse(&header), frame)))
     }
 

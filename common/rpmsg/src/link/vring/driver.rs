@@ -2,12 +2,12 @@
 
 use core::cell::Cell;
 
-use sidecore_mem::{Blocks, DeviceAddr, Region};
+use sidecore_mem::{Block, Blocks, DeviceAddr, Region};
 use sidecore_virtio::{Buffer, Direction, DriverQueue, Notify, QueueError, Used};
 use sidecore_wire::rpmsg::Header;
 
 use super::{FROM_DEVICE, TO_DEVICE};
-use crate::link::{Link, LinkError, MAX_FRAME};
+use crate::link::{Link, LinkError};
 
 /// The buffers of one direction: as many as the queue has descriptors, one behind the other.
 #[derive(Clone, Debug)]
@@ -64,6 +64,16 @@ impl<Q, N, O> Driver<Q, N, O> {
     pub const fn notifier(&self) -> &N {
         &self.notify
     }
+
+    #[cold]
+    fn bad_length(&self, head: u16, len: u32) -> LinkError {
+        let room = self.rx_pool.blocks.size() as u32;
+        if len > room {
+            LinkError::Queue(QueueError::PeerBadLength { head, len, room })
+        } else {
+            LinkError::PeerBufferLength { len }
+        }
+    }
 }
 
 /// The buffers of one direction, checked.
@@ -71,6 +81,8 @@ impl<Q, N, O> Driver<Q, N, O> {
 struct Pool<O> {
     blocks: Blocks<O>,
     addr: DeviceAddr,
+    /// Bytes of the longest payload that a buffer takes and a header tells.
+    room: usize,
 }
 
 impl<O: Clone> Pool<O> {
@@ -78,8 +90,9 @@ impl<O: Clone> Pool<O> {
         if (buffers.size as usize) < Header::SIZE {
             return Err(LinkError::BufferSize { size: buffers.size });
         }
-        let blocks = Blocks::new(&buffers.region, usize::from(num), buffers.size as usize);
-        Ok(Self { blocks: blocks.map_err(LinkError::Memory)?, addr: buffers.addr })
+        let size = buffers.size as usize;
+        let blocks = Blocks::new(&buffers.region, usize::from(num), size).map_err(LinkError::Memory)?;
+        Ok(Self { blocks, addr: buffers.addr, room: (size - Header::SIZE).min(usize::from(u16::MAX)) })
     }
 }
 
@@ -96,15 +109,13 @@ impl<O> Pool<O> {
     }
 
     #[inline(always)]
-    fn write(&self, head: u16, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        let written = self.blocks.write(usize::from(head), at, bytes);
-        written.ok_or(LinkError::Bounds { at, len: bytes.len(), room: self.blocks.size() })
+    fn block(&self, head: u16) -> Block<'_> {
+        self.blocks.block(usize::from(head))
     }
 
-    #[inline(always)]
-    fn read(&self, head: u16, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let read = self.blocks.read(usize::from(head), at, to);
-        read.ok_or(LinkError::Bounds { at, len: to.len(), room: self.blocks.size() })
+    #[cold]
+    fn outside(&self, at: usize, len: usize) -> LinkError {
+        LinkError::Bounds { at, len, room: self.room }
     }
 }
 
@@ -146,30 +157,49 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn room(&self, _: &DriverTx) -> usize {
-        self.tx_pool.blocks.size().min(MAX_FRAME) - Header::SIZE
+        self.tx_pool.room
     }
 
     #[inline(always)]
     fn write(&self, tx: &DriverTx, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        self.tx_pool.write(tx.head, at.saturating_add(Header::SIZE), bytes)
+        let written = self.tx_pool.block(tx.head).write(at.saturating_add(Header::SIZE), bytes);
+        written.ok_or_else(|| self.tx_pool.outside(at, bytes.len()))
     }
 
     fn read_back(&self, tx: &DriverTx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.tx_pool.read(tx.head, at.saturating_add(Header::SIZE), to)
+        let read = self.tx_pool.block(tx.head).read(at.saturating_add(Header::SIZE), to);
+        read.ok_or_else(|| self.tx_pool.outside(at, to.len()))
     }
 
     #[inline(always)]
     fn commit(&self, tx: DriverTx, header: &Header) -> Result<(), LinkError> {
-        let len = Header::SIZE + usize::from(header.len);
-        let room = self.tx_pool.blocks.size();
-        if len > room {
+        let len = usize::from(header.len);
+        let fits = len <= self.tx_pool.room;
+        if !fits || self.tx_pool.block(tx.head).write(0, &header.emit()).is_none() {
             self.cancel(tx);
-            return Err(LinkError::Bounds { at: 0, len, room });
+            return Err(self.tx_pool.outside(0, len));
         }
-        self.tx_pool.write(tx.head, 0, &header.emit())?;
         // The descriptor says how long the frame is, as Linux' does.
-        self.tx.offer(tx.head, self.tx_pool.buffer(tx.head, len as u32, Direction::ToDevice))?;
-        Ok(())
+        let buffer = self.tx_pool.buffer(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice);
+        Ok(self.tx.offer(tx.head, buffer)?)
+    }
+
+    #[inline(always)]
+    fn send(&self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
+        let pool = &self.tx_pool;
+        let len = payload.len();
+        if len > pool.room {
+            return Err(LinkError::TooLong { len, max: pool.room });
+        }
+        let tx = self.reserve()?;
+        let block = pool.block(tx.head);
+        let written = block.write(Header::SIZE, payload).and_then(|()| block.write(0, &header.emit()));
+        if written.is_none() {
+            self.cancel(tx);
+            return Err(pool.outside(0, len));
+        }
+        let buffer = pool.buffer(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice);
+        Ok(self.tx.offer(tx.head, buffer)?)
     }
 
     fn cancel(&self, tx: DriverTx) {
@@ -180,15 +210,11 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
     #[inline(always)]
     fn receive(&self) -> Result<Option<(Header, DriverRx)>, LinkError> {
         let Some(Used { head, len }) = self.rx.pop_used()? else { return Ok(None) };
-        let room = self.rx_pool.blocks.size();
-        if len as usize > room {
-            return Err(LinkError::Queue(QueueError::PeerBadLength { head, len, room: room as u32 }));
-        }
-        if (len as usize) < Header::SIZE {
-            return Err(LinkError::PeerBufferLength { len });
+        if len as usize > self.rx_pool.blocks.size() || (len as usize) < Header::SIZE {
+            return Err(self.bad_length(head, len));
         }
         let mut header = [0; Header::SIZE];
-        self.rx_pool.read(head, 0, &mut header)?;
+        self.rx_pool.block(head).read(0, &mut header).ok_or(LinkError::Closed)?;
         Ok(Some((Header::parse(&header), DriverRx { head, len })))
     }
 
@@ -199,7 +225,8 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn read(&self, rx: &DriverRx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.rx_pool.read(rx.head, at.saturating_add(Header::SIZE), to)
+        let read = self.rx_pool.block(rx.head).read(at.saturating_add(Header::SIZE), to);
+        read.ok_or_else(|| self.rx_pool.outside(at, to.len()))
     }
 
     #[inline(always)]

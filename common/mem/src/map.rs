@@ -14,11 +14,13 @@ pub struct Window<O = ()> {
 }
 
 impl<O> Window<O> {
+    /// Where in the window the `len` bytes at `address` begin, if all of them lie in it.
     #[inline(always)]
-    fn span(&self, address: DeviceAddr, len: usize) -> Option<(usize, Span<'_>)> {
+    fn offset(&self, address: DeviceAddr, len: usize) -> Option<usize> {
         // An address below the window wraps to a huge offset, which no region is long enough for.
         let offset = usize::try_from(address.0.wrapping_sub(self.start.0)).ok()?;
-        Some((offset, self.region.span(offset, len)?))
+        let room = self.region.len();
+        (len <= room && offset <= room - len).then_some(offset)
     }
 }
 
@@ -85,20 +87,18 @@ impl<O, const N: usize> AddressMap<O, N> {
     #[inline(always)]
     pub fn find(&self, address: DeviceAddr, len: usize) -> Option<(Located, Span<'_>)> {
         // The first window by itself: it is where messages live, and the others stay out of their way.
-        let first = self.windows.first()?.as_ref()?;
-        match first.span(address, len) {
-            Some((offset, span)) => Some((Located { window: 0, offset }, span)),
-            None => self.find_behind(address, len),
-        }
+        let (window, number) = match self.windows.first()? {
+            Some(first) if first.offset(address, len).is_some() => (first, 0),
+            _ => self.find_behind(address, len)?,
+        };
+        let offset = window.offset(address, len)?;
+        Some((Located { window: number, offset }, window.region.span(offset, len)?))
     }
 
     #[cold]
-    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<(Located, Span<'_>)> {
+    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<(&Window<O>, u16)> {
         let mut windows = self.windows.iter().flatten().zip(0..).skip(1);
-        windows.find_map(|(window, number)| {
-            let (offset, span) = window.span(address, len)?;
-            Some((Located { window: number, offset }, span))
-        })
+        windows.find(|(window, _)| window.offset(address, len).is_some())
     }
 
     /// The `len` bytes at a place that was found earlier; `None` where the place is another map's.

@@ -195,59 +195,83 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     ///
     /// # Errors
     /// The link is broken; only a new one helps.
-    #[inline(always)]
     pub fn poll(&self) -> Result<Option<Event<'_, L, S>>, LinkError> {
+        let mut next = None;
+        self.deliver(|event| next = Some(event))?;
+        Ok(next)
+    }
+
+    /// Hands the next thing that the peer sent to `callback`, and tells whether there was any: [`Rpmsg::poll`] for
+    /// those who count instructions.
+    ///
+    /// # Errors
+    /// As for [`Rpmsg::poll`].
+    #[inline(always)]
+    pub fn deliver<'r>(&'r self, mut callback: impl FnMut(Event<'r, L, S>)) -> Result<bool, LinkError> {
         if let Some(error) = self.broken.get() {
             return Err(error);
         }
         let (header, rx) = match self.link.receive() {
             Ok(Some(received)) => received,
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok(false),
             Err(error) => return Err(self.break_link(error)),
         };
-        match self.endpoints.find_and_learn(header.dst, header.src) {
-            Some(endpoint) if usize::from(header.len) <= self.link.payload_room(&rx) => {
-                Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))))
-            }
-            _ => self.poll_on(header, rx),
+        if let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src)
+            && usize::from(header.len) <= self.link.payload_room(&rx)
+        {
+            callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
+            return Ok(true);
         }
+        self.deliver_next(header, rx, callback)
     }
 
     /// Goes on from a frame that is no message for an endpoint to the first thing that is of use.
     #[cold]
     #[inline(never)]
-    fn poll_on(&self, mut header: Header, mut rx: L::Rx) -> Result<Option<Event<'_, L, S>>, LinkError> {
-        for _ in 0..DROPS_A_POLL {
+    fn deliver_next<'r>(
+        &'r self,
+        mut header: Header,
+        mut rx: L::Rx,
+        mut callback: impl FnMut(Event<'r, L, S>),
+    ) -> Result<bool, LinkError> {
+        for left in (0..DROPS_A_POLL).rev() {
             if usize::from(header.len) > self.link.payload_room(&rx) {
                 self.drop_frame(rx, &self.drops.malformed);
             } else if let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) {
-                return Ok(Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len))));
+                callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
+                return Ok(true);
             } else if header.dst != NAME_SERVICE_ADDR {
                 self.drop_frame(rx, &self.drops.unknown_destination);
             } else if let Some(announcement) = self.announcement(rx, &header) {
-                return Ok(Some(Event::Announcement(announcement)));
+                callback(Event::Announcement(announcement));
+                return Ok(true);
+            }
+            if left == 0 {
+                break;
             }
             (header, rx) = match self.link.receive() {
                 Ok(Some(received)) => received,
-                Ok(None) => return Ok(None),
+                Ok(None) => break,
                 Err(error) => return Err(self.break_link(error)),
             };
         }
-        self.drop_frame(rx, &self.drops.unknown_destination);
-        Ok(None)
+        Ok(false)
     }
 
-    /// Hands every message that is there to `deliver`, at most `limit` of them, and shows the returned buffers to the
+    /// Hands everything that is there to `callback`, at most `limit` events, and shows the returned buffers to the
     /// peer at once. Answers how many events there were.
     ///
     /// # Errors
     /// The link is broken; what came before has been delivered.
-    pub fn drain(&self, limit: usize, mut deliver: impl FnMut(Event<'_, L, S>)) -> Result<usize, LinkError> {
+    pub fn drain<'r>(
+        &'r self,
+        limit: usize,
+        mut callback: impl FnMut(Event<'r, L, S>),
+    ) -> Result<usize, LinkError> {
         let _batch = self.batch();
         for count in 0..limit {
-            match self.poll()? {
-                Some(event) => deliver(event),
-                None => return Ok(count),
+            if !self.deliver(&mut callback)? {
+                return Ok(count);
             }
         }
         Ok(limit)

@@ -4,6 +4,7 @@
 //! in `sidecore-backends`, one file a kind.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -104,11 +105,20 @@ pub trait Backend {
         ready: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Event>, BackendError>;
 
+    /// A handle that ends a [`wait`](Self::wait) from any thread: as by a spurious kick, and once more if nobody waits.
+    /// `None` where the kind has none; whoever needs one waits with a timeout then.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
+
     /// What is true of this remote that an operator should know: confinement it got, limits, degraded features.
     fn findings(&self) -> Vec<String> {
         Vec::new()
     }
 }
+
+/// Ends a [`Backend::wait`] from any thread, for as long as a clone of it is alive.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Rings the remote's doorbell. Cheap when the remote is awake; callable from any thread that owns a clone.
 pub trait Doorbell {

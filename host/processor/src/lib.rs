@@ -1,1 +1,32 @@
 //! A remote as an application sees it: firmware, rings, endpoints and services joined.
+//!
+//! ```text
+//! Firmware ──► Remote (life cycle, on a Backend) ──► every rpmsg device: rings, link, messages
+//!                                                        │ announcements ──► services, events
+//!                                                        └ messages ──► endpoints, services
+//! ```
+//!
+//! A [`Processor`] joins these. What it sees of the remote is checked below it; what it decides itself is who gets
+//! which message, what waits where and how much of it, and what becomes an [`Event`].
+
+pub mod capture;
+pub mod codes;
+pub mod console;
+
+mod crash;
+mod device;
+mod error;
+mod event;
+mod message;
+mod port;
+mod processor;
+mod service;
+
+pub use capture::Capture;
+pub use crash::Summary;
+pub use device::{DeviceError, Dropped, Room};
+pub use error::{Lost, OpenError, ReceiveError, SendError};
+pub use event::{Ended, Event};
+pub use message::Message;
+pub use processor::{Endpoint, Options, Processor, Service, Waker};
+pub use service::{Offer, Serve, ServiceEvent};

@@ -1,0 +1,149 @@
+//! The console service: a remote's output, input and arguments, joined to whatever the application has for a console.
+
+use std::collections::VecDeque;
+use std::io;
+
+use sidecore_services::PeerError;
+use sidecore_services::console::server::Event;
+use sidecore_services::console::{Arguments, ArgumentsError, SERVICE, Server, Stream};
+
+use crate::service::{Offer, Serve, ServiceEvent};
+
+/// Bytes of output that a remote may be ahead of what the application has written out.
+pub const OUTPUT_WINDOW: u32 = 64 * 1024;
+
+/// What an application has for a console.
+pub trait Console: Send {
+    /// Takes output of the remote: any bytes. At most [`OUTPUT_WINDOW`] of them are given that
+    /// [`written`](Self::written) has not counted yet, so an implementation that writes in its own time can keep them.
+    ///
+    /// # Errors
+    /// Nobody can read the output any more. It is not called again.
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()>;
+
+    /// Bytes of output written out since the last call.
+    fn written(&mut self) -> usize;
+
+    /// Input for the remote, which takes at least one byte now. Before the first call nobody has asked for input, so
+    /// none should be taken from whoever else might want it.
+    fn input(&mut self, to: &mut [u8]) -> Input;
+}
+
+/// What there is of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// So many bytes.
+    Bytes(usize),
+    /// None now. When there is some, whoever has it wakes the processor up.
+    Wait,
+    /// None any more.
+    End,
+}
+
+/// Offers a console to a remote: to the first channel that asks for one, since there is one console.
+///
+/// # Errors
+/// An argument holds a NUL, or all together are longer than 1 MiB.
+pub fn offer(console: impl Console + 'static, arguments: &[&[u8]]) -> Result<Offer, ArgumentsError> {
+    let mut bytes = Vec::new();
+    for argument in arguments {
+        Arguments::append(&mut bytes, argument)?;
+    }
+    let server = Server::new(bytes, OUTPUT_WINDOW)?;
+    let mut served = Some(Served {
+        server,
+        console: Box::new(console),
+        input: VecDeque::new(),
+        input_over: false,
+        broken: false,
+        events: VecDeque::new(),
+    });
+    let open = move || served.take().map(|served| Box::new(served) as Box<dyn Serve>);
+    Ok(Offer { channel: SERVICE.channel, open: Box::new(open) })
+}
+
+struct Served {
+    server: Server<Vec<u8>>,
+    console: Box<dyn Console>,
+    /// Taken from the console, and not sent yet.
+    input: VecDeque<u8>,
+    /// The console's input is at its end.
+    input_over: bool,
+    /// The console takes no more output.
+    broken: bool,
+    events: VecDeque<ServiceEvent>,
+}
+
+impl Serve for Served {
+    fn name(&self) -> &'static str {
+        SERVICE.name
+    }
+
+    fn receive(&mut self, message: &[u8]) -> Result<(), PeerError> {
+        match self.server.receive(message)? {
+            Event::Started { version } => self.events.push_back(ServiceEvent::Started { version }),
+            Event::Output { stream, bytes } => {
+                if self.broken {
+                    // Nobody reads it; the remote shall not wait for that.
+                    self.server.written(bytes.len());
+                } else if let Err(error) = self.console.output(stream, bytes) {
+                    self.broken = true;
+                    self.server.written(bytes.len());
+                    let reason = format!("the output cannot be written: {error}");
+                    self.events.push_back(ServiceEvent::Failed { reason });
+                }
+            }
+            Event::InputWanted | Event::ArgumentsWanted => {}
+            Event::Exited { code } => self.events.push_back(ServiceEvent::Finished { code }),
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, out: &mut [u8]) -> Option<usize> {
+        if !self.broken {
+            self.server.written(self.console.written());
+        }
+        match self.server.poll(out) {
+            Ok(Some(message)) => return Some(message.len()),
+            Ok(None) => {}
+            // Buffers of less than 48 bytes carry no console.
+            Err(no_room) => {
+                if !self.broken {
+                    self.broken = true;
+                    self.events.push_back(ServiceEvent::Failed { reason: no_room.to_string() });
+                }
+                return None;
+            }
+        }
+        self.fetch();
+        let pending = self.input.make_contiguous();
+        if pending.is_empty() && self.input_over {
+            return self.server.end_input(out).ok().flatten().map(<[u8]>::len);
+        }
+        let chunk = self.server.input(pending, out).ok().flatten()?;
+        let (taken, len) = (chunk.taken, chunk.message.len());
+        self.input.drain(..taken);
+        Some(len)
+    }
+
+    fn event(&mut self) -> Option<ServiceEvent> {
+        self.events.pop_front()
+    }
+}
+
+impl Served {
+    /// Takes as much input as the remote wants, and no more: what it never asks for stays where it is.
+    fn fetch(&mut self) {
+        let wanted = usize::try_from(self.server.input_room()).unwrap_or(usize::MAX);
+        if self.input_over || self.input.len() >= wanted {
+            return;
+        }
+        let mut piece = [0; 4096];
+        let room = piece.len().min(wanted - self.input.len());
+        match self.console.input(&mut piece[..room]) {
+            Input::Bytes(len) => self.input.extend(&piece[..len.min(room)]),
+            Input::Wait => {}
+            Input::End => self.input_over = true,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What happens to a remote, as the application sees it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+
+use sidecore_remoteproc::{BackendError, Crash};
+use sidecore_rpmsg::{DirectoryError, LinkError, Name};
+use sidecore_services::PeerError;
+use sidecore_wire::features;
+
+use crate::device::{DeviceError, Dropped};
+use crate::service::ServiceEvent;
+
+/// Something that happened to a remote. Nothing else happens: what is dropped, refused or cut is here, too.
+///
+/// What a hostile remote can make happen without end is one event with a count until the application takes it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An rpmsg device is up: its rings can be used.
+    DeviceUp {
+        /// Number of the device.
+        device: u32,
+        /// The features in use.
+        features: u64,
+    },
+    /// A virtio device that the firmware offers did not come up. The remote goes on without it.
+    DeviceFailed {
+        /// Number of the device.
+        device: u32,
+        /// Why.
+        error: DeviceError,
+    },
+    /// The remote announced a service.
+    ServiceAnnounced {
+        /// Number of the device.
+        device: u32,
+        /// The service's name.
+        name: Name,
+        /// Address of its endpoint at the remote.
+        addr: u32,
+    },
+    /// The remote withdrew a service. Endpoints bound to it have nobody to talk to.
+    ServiceWithdrawn {
+        /// Number of the device.
+        device: u32,
+        /// The service's name.
+        name: Name,
+        /// Address that its endpoint had.
+        addr: u32,
+    },
+    /// An announcement changed nothing.
+    AnnouncementRefused {
+        /// Number of the device.
+        device: u32,
+        /// Why; of the last one, if there were several.
+        error: DirectoryError,
+        /// How many there were.
+        count: u32,
+    },
+    /// The remote wants a service that is offered here, but there was no endpoint left for it.
+    ServiceNotOpened {
+        /// Number of the device.
+        device: u32,
+        /// The channel's name.
+        name: Name,
+        /// Why.
+        error: sidecore_rpmsg::OpenError,
+    },
+    /// A service that runs here has something to tell.
+    Service {
+        /// Number of the device.
+        device: u32,
+        /// The service.
+        service: &'static str,
+        /// What happened.
+        event: ServiceEvent,
+    },
+    /// The remote broke the rules of a service that runs here. The message was ignored.
+    ServiceMisused {
+        /// Number of the device.
+        device: u32,
+        /// The service.
+        service: &'static str,
+        /// What was wrong with the message; with the last one, if there were several.
+        error: PeerError,
+        /// How many there were.
+        count: u32,
+    },
+    /// Messages came for an endpoint that had too many waiting already, and are lost.
+    MessagesLost {
+        /// Number of the device.
+        device: u32,
+        /// Address of the endpoint.
+        addr: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Frames came that nothing could be done with.
+    Dropped {
+        /// Number of the device.
+        device: u32,
+        /// How many, by reason.
+        frames: Dropped,
+    },
+    /// The remote broke the rules of its rings. The device's link is closed and its status FAILED; other devices and
+    /// the remote go on.
+    LinkBroken {
+        /// Number of the device.
+        device: u32,
+        /// What the remote did, with field and value.
+        error: LinkError,
+    },
+    /// The remote says that the device works again only after a reset.
+    NeedsReset {
+        /// Number of the device.
+        device: u32,
+    },
+    /// Frames are no longer recorded: the file takes no more.
+    CaptureEnded {
+        /// What the system said.
+        error: std::io::ErrorKind,
+    },
+    /// The remote is no longer running.
+    Ended(Ended),
+    /// Events were lost, because the application did not take them.
+    EventsLost {
+        /// How many.
+        count: u32,
+    },
+}
+
+/// How a remote came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Exited {
+        /// Its exit code, 0 for success.
+        code: i32,
+    },
+    /// By a crash or a hang.
+    Crashed(Crash),
+    /// It was stopped from here.
+    Stopped,
+    /// Whatever executed it is gone.
+    Lost(BackendError),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeviceUp { device, features } => {
+                write!(f, "vdev{device}: up, features: {}", features::names(*features))
+            }
+            Self::DeviceFailed { device, error } => write!(f, "vdev{device}: did not come up: {error}"),
+            Self::ServiceAnnounced { device, name, addr } => {
+                write!(f, "vdev{device}: {name} announced at {addr:#x}")
+            }
+            Self::ServiceWithdrawn { device, name, addr } => {
+                write!(f, "vdev{device}: {name} at {addr:#x} withdrawn")
+            }
+            Self::AnnouncementRefused { device, error, count } => {
+                write!(f, "vdev{device}: announcement refused{}: {error}", Times(*count))
+            }
+            Self::ServiceNotOpened { device, name, error } => {
+                write!(f, "vdev{device}: {name} cannot be served: {error}")
+            }
+            Self::Service { device, service, event } => write!(f, "vdev{device}: {service}: {event}"),
+            Self::ServiceMisused { device, service, error, count } => {
+                write!(
+                    f,
+                    "vdev{device}: {service}: the remote's message was ignored{}: {error}",
+                    Times(*count)
+                )
+            }
+            Self::MessagesLost { device, addr, count } => {
+                write!(f, "vdev{device}: {count} messages for {addr:#x} lost: nobody reads them")
+            }
+            Self::Dropped { device, frames } => write!(
+                f,
+                "vdev{device}: frames dropped: {} to unknown addresses, {} malformed, {} bad announcements",
+                frames.unknown_destination, frames.malformed, frames.bad_announcement
+            ),
+            Self::LinkBroken { device, error } => write!(f, "vdev{device}: link closed: {error}"),
+            Self::NeedsReset { device } => write!(f, "vdev{device}: the remote asks for a reset"),
+            Self::CaptureEnded { error } => write!(f, "recording ended: {error}"),
+            Self::Ended(ended) => ended.fmt(f),
+            Self::EventsLost { count } => write!(f, "{count} events lost: nobody took them"),
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "the remote ended with exit code {code}"),
+            Self::Crashed(crash) => write!(f, "the remote crashed: {}", crate::crash::Summary(crash)),
+            Self::Stopped => f.write_str("the remote was stopped"),
+            Self::Lost(error) => error.fmt(f),
+        }
+    }
+}
+
+struct Times(u32);
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => Ok(()),
+            count => write!(f, " ({count} times)"),
+        }
+    }
+}
+
+/// Events that wait for the application.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: RefCell<VecDeque<Event>>,
+}
+
+/// Events that wait at most; those above are counted.
+const WAITING: usize = 1024;
+
+impl Events {
+    pub(crate) fn push(&self, event: Event) {
+        let mut queue = self.queue.borrow_mut();
+        if queue.iter_mut().rev().any(|waiting| merge(waiting, &event)) {
+            return;
+        }
+        if queue.len() < WAITING || matches!(event, Event::Ended(_)) {
+            queue.push_back(event);
+        } else if let Some(Event::EventsLost { count }) = queue.back_mut() {
+            *count = count.saturating_add(1);
+        } else {
+            queue.push_back(Event::EventsLost { count: 1 });
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<Event> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.queue.borrow_mut().clear();
+    }
+}
+
+/// Adds an event to one that waits, where both are of the same repeatable kind.
+fn merge(waiting: &mut Event, new: &Event) -> bool {
+    match (waiting, new) {
+        (
+            Event::AnnouncementRefused { device, error, count },
+            Event::AnnouncementRefused { device: new_device, error: new_error, .. },
+        ) if device == new_device => {
+            *error = *new_error;
+            *count = count.saturating_add(1);
+            true
+        }
+        (
+            Event::ServiceMisused { device, service, error, count },
+            Event::ServiceMisused { device: new_device, service: new_service, error: new_error, .. },
+        ) if device == new_device && service == new_service => {
+            *error = *new_error;
+            *count = count.saturating_add(1);
+            true
+        }
+        (
+            Event::MessagesLost { device, addr, count },
+            Event::MessagesLost { device: new_device, addr: new_addr, .. },
+        ) if device == new_device && addr == new_addr => {
+            *count = count.saturating_add(1);
+            true
+        }
+        (Event::Dropped { device, frames }, Event::Dropped { device: new_device, frames: new })
+            if device == new_device =>
+        {
+            frames.unknown_destination = frames.unknown_destination.saturating_add(new.unknown_destination);
+            frames.malformed = frames.malformed.saturating_add(new.malformed);
+            frames.bad_announcement = frames.bad_announcement.saturating_add(new.bad_announcement);
+            true
+        }
+        _ => false,
+    }
+}

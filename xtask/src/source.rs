@@ -10,7 +10,12 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// The workspaces of the tree: the main one, and those that need other targets or profiles.
-pub(crate) const WORKSPACES: &[&str] = &["Cargo.toml", "remote/images/Cargo.toml", "lab/fuzz/Cargo.toml"];
+const WORKSPACES: &[&str] = &["Cargo.toml", "remote/images/Cargo.toml", "lab/fuzz/Cargo.toml"];
+
+/// Those of them that are there.
+pub(crate) fn workspaces() -> impl Iterator<Item = &'static str> {
+    WORKSPACES.iter().copied().filter(|manifest| root().join(manifest).exists())
+}
 
 /// The root of the tree.
 pub(crate) fn root() -> &'static Path {

@@ -35,20 +35,11 @@ fn check(step: &mut Step) -> Result<()> {
     if !version.status.success() {
         bail!("cargo-deny is not installed: {INSTALL}");
     }
-    for manifest in source::WORKSPACES.iter().filter(|manifest| source::root().join(manifest).exists()) {
+    for manifest in source::workspaces() {
         println!("{manifest}");
-        step.run(source::cargo().args([
-            "deny",
-            "--locked",
-            "--manifest-path",
-            manifest,
-            "check",
-            "--config",
-            "deny.toml",
-            "bans",
-            "licenses",
-            "sources",
-        ]))?;
+        let mut cargo = source::cargo();
+        cargo.args(["deny", "--locked", "--config", "deny.toml", "--manifest-path", manifest]);
+        step.run(cargo.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
     }
     Ok(())
 }

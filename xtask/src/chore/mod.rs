@@ -1,5 +1,6 @@
 //! One file for each chore, and the table of them all.
 
+mod ci;
 mod deny;
 mod docs;
 mod files;
@@ -16,14 +17,15 @@ use crate::report::Report;
 
 /// Every chore, in the order of the help. To add one: a file, and its row.
 pub(crate) const CHORES: &[Chore] = &[
-    images::CHORE,
     test::CHORE,
+    images::CHORE,
     loom::CHORE,
     ordinary::CHORE,
     layers::CHORE,
     files::CHORE,
     docs::CHORE,
     deny::CHORE,
+    ci::CHORE,
 ];
 
 /// Something that `cargo xtask` does.

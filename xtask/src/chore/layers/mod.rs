@@ -31,7 +31,7 @@ pub(super) fn steps(report: &mut Report) {
 
 fn check(_: &mut Step) -> Result<()> {
     let (mut crates, mut imports, mut wrong) = (0, 0, Vec::new());
-    for manifest in source::WORKSPACES.iter().filter(|manifest| source::root().join(manifest).exists()) {
+    for manifest in source::workspaces() {
         for package in source::metadata(manifest)?.packages {
             let folder = package.folder();
             crates += 1;

@@ -27,7 +27,8 @@ mod text;
 mod testing;
 
 pub use backend::{
-    Access, Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Registers, Waker,
+    Access, Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Registers,
+    Waker,
 };
 pub use finding::{Finding, Severity};
 pub use firmware::{Firmware, FirmwareError};

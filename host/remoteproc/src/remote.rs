@@ -75,8 +75,8 @@ impl<B: Backend> Remote<B> {
     /// resource table with the addresses of rings, carveouts and traces. What is needed of the file is copied.
     ///
     /// # Errors
-    /// The remote runs, the firmware asks for what cannot be, or the backend cannot give it. In the first two cases
-    /// nothing has changed; in the last the remote has no firmware and no memories.
+    /// The remote runs, the firmware asks for what cannot be, or a crashed remote cannot be stopped: nothing has changed
+    /// then. Or the backend cannot give the memories; the remote has no firmware then.
     pub fn load(&mut self, firmware: &Firmware<'_>, options: &Options) -> Result<(), RemoteError> {
         step(self.state, Input::Load)?;
         let plan = Plan::new(firmware, options)?;
@@ -84,12 +84,15 @@ impl<B: Backend> Remote<B> {
             self.log.push(What::Found(finding.clone()));
         }
         let segments = firmware.segments().iter().map(|segment| (segment.at, segment.bytes.to_vec()));
-        self.image = Some(Image { segments: segments.collect(), entry: firmware.entry(), plan });
-        self.fresh = false;
+        let image = Image { segments: segments.collect(), entry: firmware.entry(), plan };
+        let before = self.image.replace(image);
+        let fresh = core::mem::replace(&mut self.fresh, false);
         let loaded = self.drive(Input::Load);
         if loaded.is_err() {
-            self.image = None;
-            self.loaded = None;
+            // The old memories are given back before new ones are asked for: if they are there still, so is the old
+            // firmware.
+            self.image = before.filter(|_| self.loaded.is_some());
+            self.fresh = fresh;
         }
         loaded
     }

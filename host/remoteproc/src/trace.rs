@@ -111,7 +111,7 @@ fn compare(before: &[u8], now: &[u8]) -> TraceChange {
             TraceChange::Appended(text)
         }
         (Some(first), appended) => {
-            let last = different.last().unwrap_or(first);
+            let last = different.next_back().unwrap_or(first);
             push_text(&mut text, appended);
             push_text(&mut text, &old[first..=last]);
             TraceChange::Wrapped(text)

@@ -160,7 +160,7 @@ where
             number,
             name: name(names, section.sh_name(LittleEndian), number)?,
             kind: section.sh_type(LittleEndian).0,
-            flags: section.sh_flags(LittleEndian).0.into(),
+            flags: section.sh_flags(LittleEndian).0,
             addr: section.sh_addr(LittleEndian).into(),
             offset: section.sh_offset(LittleEndian).into(),
             size: section.sh_size(LittleEndian).into(),
@@ -193,7 +193,7 @@ where
     range(bytes, Field { name: "sh_offset", of: Header::Section(index) }, offset, size).map(Some)
 }
 
-fn name<'a>(names: Option<&'a [u8]>, at: u32, section: u32) -> Result<&'a [u8], FirmwareError> {
+fn name(names: Option<&[u8]>, at: u32, section: u32) -> Result<&[u8], FirmwareError> {
     let Some(names) = names else { return Ok(&[]) };
     if at == 0 {
         return Ok(&[]);

@@ -28,6 +28,9 @@ const SHF_ALLOC: u64 = 2;
 
 /// Build ids are 16, 20 or 32 bytes; more is not one.
 const BUILD_ID_LIMIT: usize = 64;
+/// A build id is looked for in so many PT_NOTE segments of so many bytes at most: file headers may all name the same
+/// notes, and a search through all of them would be quadratic.
+const NOTES_LIMIT: (usize, u64) = (8, 64 << 10);
 
 pub(super) fn firmware<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Firmware<'a>, FirmwareError> {
     let headers = elf::read(bytes, limits)?;
@@ -250,15 +253,17 @@ fn build_id<'a>(
     programs: &[Program],
     findings: &mut Vec<Finding>,
 ) -> Option<&'a [u8]> {
-    for program in programs.iter().filter(|program| program.kind == PT_NOTE) {
+    let (count, size) = NOTES_LIMIT;
+    for program in programs.iter().filter(|program| program.kind == PT_NOTE).take(count) {
         let field = Field { name: "p_offset", of: Header::Program(program.number) };
-        let found = elf::range(bytes, field, program.offset, program.filesz).ok().and_then(|notes| {
-            // The size of a note's parts does not depend on the class; only `NoteIterator` does.
-            match class {
-                Class::Elf32 => build_id_in::<FileHeader32<LittleEndian>>(notes, program.align as u32),
-                Class::Elf64 => build_id_in::<FileHeader64<LittleEndian>>(notes, program.align),
-            }
-        });
+        let found =
+            elf::range(bytes, field, program.offset, program.filesz.min(size)).ok().and_then(|notes| {
+                // The size of a note's parts does not depend on the class; only `NoteIterator` does.
+                match class {
+                    Class::Elf32 => build_id_in::<FileHeader32<LittleEndian>>(notes, program.align as u32),
+                    Class::Elf64 => build_id_in::<FileHeader64<LittleEndian>>(notes, program.align),
+                }
+            });
         match found {
             Some(Some(id)) => return Some(id),
             Some(None) => {}

@@ -255,7 +255,7 @@ fn ring_spot(
     let da = match (vring.da, carveout) {
         (ADDR_ANY, None) => return Ok(building.space.float(name.into(), len, align.into(), Rank::Ring)),
         (ADDR_ANY, Some(carveout)) => {
-            check_room(carveout, "its ring", len)?;
+            check_room(carveout, "the ring in it", len)?;
             let Spot::Fixed(da) = carveout.spot else { return Ok(carveout.spot) };
             da
         }
@@ -263,7 +263,7 @@ fn ring_spot(
             return Err(place("da").with(vring.da.into(), Fault::Elsewhere));
         }
         (da, Some(carveout)) => {
-            check_room(carveout, "its ring", len)?;
+            check_room(carveout, "the ring in it", len)?;
             da
         }
         (da, None) => da,
@@ -306,7 +306,7 @@ impl PlannedBuffers {
         let spot = match carveouts.iter().find(|carveout| carveout.is_called(&name)) {
             None => building.space.float(name, len, POOL_ALIGN, Rank::Buffers),
             Some(carveout) => {
-                check_room(carveout, "its buffers", len)?;
+                check_room(carveout, "the set of buffers in it", len)?;
                 match carveout.spot {
                     Spot::Fixed(da) => {
                         let fixed = building.space.fix(&name, da, len, Purpose::Exclusive);

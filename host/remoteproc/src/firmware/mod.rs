@@ -133,7 +133,8 @@ impl<'a> Firmware<'a> {
 pub struct Segment<'a> {
     /// Number of its program header.
     pub header: u32,
-    /// Name of the first section in it, made printable, or `segment3` for the segment of program header 3.
+    /// Name of its best-known section (`.text`, `.rodata`, `.data`, `.bss`) or else its first, made printable;
+    /// `segment3` for the segment of program header 3 if it has no section.
     pub name: String,
     /// Where it is loaded: its device address.
     pub at: DeviceAddr,

@@ -142,15 +142,19 @@ fn segment<'a>(
     Ok(Segment { header, name, at, runs_at: vaddr, bytes: loaded, memsz, flags, align })
 }
 
-/// Names each segment after the section with the lowest address in it.
+/// Names each segment after the best-known of its sections, or else its first.
 fn name_segments(segments: &mut [Segment<'_>], sections: &[Section<'_>]) {
+    let fame = |name: &[u8]| {
+        let known: [&[u8]; 4] = [b".text", b".rodata", b".data", b".bss"];
+        known.iter().position(|known| *known == name).unwrap_or(known.len())
+    };
     for segment in segments {
         let inside = sections.iter().filter(|section| {
             let named = section.size > 0 && !section.name.is_empty();
             named && section.flags & SHF_ALLOC != 0 && segment.runs(section.addr)
         });
-        if let Some(first) = inside.min_by_key(|section| section.addr) {
-            segment.name = escape(first.name, 32);
+        if let Some(section) = inside.min_by_key(|section| (fame(section.name), section.addr)) {
+            segment.name = escape(section.name, 32);
         }
     }
 }

@@ -402,6 +402,19 @@ fn a_thousand_headers_that_name_the_same_notes_cost_no_more_than_a_few() {
 }
 
 #[test]
+fn a_segment_is_named_after_its_best_known_section() {
+    let file = Elf::new(Class::Elf64)
+        .segment(".vectors", TEXT, RX, &[0; 64], 64)
+        .section(".text", 0, 32, 8)
+        .segment("\x1b[31m", DATA, RW, &[0; 8], 8)
+        .segment("", DATA + 0x1000, RW, &[0; 8], 8)
+        .build();
+    let firmware = Firmware::parse(&file).unwrap();
+    let names: Vec<&str> = firmware.segments().iter().map(|segment| segment.name.as_str()).collect();
+    assert_eq!(names, [".text", "\\x1b[31m", "segment2"]);
+}
+
+#[test]
 fn odd_segments_are_found() {
     let mut elf = Elf::new(Class::Elf64)
         .segment(".everything", TEXT, RWX, &[0; 16], 32 << 20)

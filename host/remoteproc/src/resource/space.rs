@@ -91,10 +91,17 @@ impl Space {
         Ok(Spot::Fixed(at))
     }
 
-    /// Whether some fixed stretch of another purpose holds all of the last one that was fixed.
+    /// Whether a segment or carveout holds all of what was fixed last.
     pub(super) fn is_last_held(&self) -> bool {
-        let Some((last, others)) = self.fixed.split_last() else { return false };
-        others.iter().any(|other| other.purpose != last.purpose && other.holds(last))
+        self.fixed.last().is_some_and(|last| self.is_held(last))
+    }
+
+    /// Whether the stretch lies in the memory of another and needs none of its own.
+    fn is_held(&self, stretch: &Stretch) -> bool {
+        let holds = |other: &Stretch| {
+            matches!(other.purpose, Purpose::Segment | Purpose::Carveout) && other.holds(stretch)
+        };
+        matches!(stretch.purpose, Purpose::Exclusive | Purpose::Trace) && self.fixed.iter().any(holds)
     }
 
     /// Takes `len` bytes wherever the backend will place them.
@@ -117,7 +124,10 @@ impl Space {
         order.sort_by_key(|&index| self.floating[index].rank);
         let early = order.iter().filter(|&&index| self.floating[index].rank < Rank::Other).count();
 
-        let fixed = merge(core::mem::take(&mut self.fixed), granule, findings);
+        let held: Vec<bool> = self.fixed.iter().map(|stretch| self.is_held(stretch)).collect();
+        let fixed = core::mem::take(&mut self.fixed).into_iter().zip(held);
+        let fixed = fixed.filter(|(_, held)| !held).map(|(stretch, _)| stretch).collect();
+        let fixed = merge(fixed, granule, findings);
         let mut memories = Vec::new();
         let mut numbers = alloc::vec![0; self.floating.len()];
         let mut push_floating = |memories: &mut Vec<Memory>, index: usize| {

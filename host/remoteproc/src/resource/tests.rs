@@ -64,7 +64,7 @@ fn rings_and_buffers_without_an_address_get_memories_that_are_written_back() {
         ("vdev0vring0", None, 0x1000, Access::ReadWrite),
         ("vdev0vring1", None, 0x1000, Access::ReadWrite),
         (".text", Some(TEXT), 0x1000, Access::ReadExecute),
-        (".data+cm4_log", Some(DATA), 0x1000, Access::ReadWrite),
+        (".data", Some(DATA), 0x1000, Access::ReadWrite),
     ];
     assert_eq!(shape(&plan), expected);
     assert_eq!(codes(&plan), []);
@@ -150,8 +150,7 @@ fn carveouts_named_after_rings_and_buffers_are_their_places() {
     })
     .unwrap();
     let names: Vec<&str> = plan.memories().iter().map(|memory| memory.name.as_str()).collect();
-    let expected =
-        [".text", ".data", "vdev0vring0+vdev0vring0", "vdev0buffer+vdev0buffer", "vdev0vring1", "spare"];
+    let expected = [".text", ".data", "vdev0vring0", "vdev0buffer", "vdev0vring1", "spare"];
     assert_eq!(names, expected);
     let resources = place(&plan);
     let vdev = &resources.vdevs[0];

@@ -22,6 +22,13 @@ pub(crate) enum Line {
 const NOT_RUN: &str = "not run: ";
 
 impl Tally {
+    /// Adds another's numbers and reasons.
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.not_run.extend(other.not_run);
+    }
+
     /// Takes a line in.
     pub(crate) fn read(&mut self, line: &str) -> Line {
         if let Some(what) = line.strip_prefix(NOT_RUN) {

@@ -3,12 +3,15 @@
 mod watched;
 
 use std::{
+    fmt::Display,
     io::{self, Write},
-    process::Command,
+    iter,
+    path::Path,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::libtest::{Line, Tally};
 
@@ -59,7 +62,7 @@ impl Report {
     }
 
     /// Notes a step that cannot be done here, or is not wanted.
-    pub(crate) fn not_run(&mut self, what: &str, why: impl std::fmt::Display) {
+    pub(crate) fn not_run(&mut self, what: &str, why: impl Display) {
         self.not_run.push(format!("{what}: {why}"));
     }
 
@@ -96,34 +99,54 @@ impl Report {
 
 impl Step {
     /// Runs a program, showing what it prints. Its failure is an error.
-    pub(crate) fn run(&mut self, command: &mut Command) -> Result<()> {
-        let status = watched::run(command, LIMIT, say)?;
+    pub(crate) fn run(&self, command: &mut Command) -> Result<()> {
+        let status = self.read(command, say)?;
         if !status.success() {
             bail!("{} ended with {status}", shown(command));
         }
         Ok(())
     }
 
+    /// Runs a program whose lines and end are the caller's to judge.
+    pub(crate) fn read(
+        &self,
+        command: &mut Command,
+        on_line: impl FnMut(&str) -> Result<()>,
+    ) -> Result<ExitStatus> {
+        watched::run(command, LIMIT, on_line).with_context(|| shown(command))
+    }
+
     /// Runs a program that runs tests, and counts them.
     pub(crate) fn test(&mut self, command: &mut Command) -> Result<()> {
-        let before = self.tally.failed;
-        let (tally, verbose) = (&mut self.tally, self.verbose);
-        let status = watched::run(command, LIMIT, |line| match tally.read(line) {
+        let mut tally = Tally::default();
+        let verbose = self.verbose;
+        let status = self.read(command, |line| match tally.read(line) {
             Line::Detail if !verbose => Ok(()),
             _ => say(line),
-        })?;
-        match (status.success(), self.tally.failed - before) {
-            (true, 0) => Ok(()),
-            (true, failed) => {
-                Err(anyhow!("{} says that {failed} tests failed, and that all is well", shown(command)))
-            }
-            (false, 0) => {
-                // Nothing to run: it did not build, or died of something other than a failed test.
+        });
+        let failed = tally.failed;
+        self.tally.add(tally);
+        match (status?.code(), failed) {
+            (Some(0), 0) => Ok(()),
+            (_, 1..) => Err(anyhow!("{failed} tests failed")),
+            // It did not build, or died of something other than a failed test.
+            (code, 0) => {
                 self.tally.failed += 1;
-                Err(anyhow!("{} ended with {status}", shown(command)))
+                let code = code.map_or("a signal".to_owned(), |code| format!("code {code}"));
+                Err(anyhow!("{} ended with {code}", shown(command)))
             }
-            (false, failed) => Err(anyhow!("{failed} tests failed")),
         }
+    }
+
+    /// Counts something that this step tried and that went well.
+    pub(crate) fn passes(&mut self) {
+        self.tally.passed += 1;
+    }
+
+    /// Counts something that this step tried, and says why it failed.
+    pub(crate) fn fails(&mut self, why: impl Display) {
+        self.tally.failed += 1;
+        println!("error: {why}");
     }
 
     /// Notes something that this step cannot do here.
@@ -139,7 +162,7 @@ fn say(line: &str) -> Result<()> {
 
 /// A command as one would type it.
 fn shown(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    let words = std::iter::once(program).chain(command.get_args());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -44,8 +44,9 @@ pub(crate) struct Metadata {
 /// A package of the tree.
 #[derive(Deserialize)]
 pub(crate) struct Package {
-    pub(crate) manifest_path: PathBuf,
+    pub(crate) description: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
+    manifest_path: PathBuf,
     targets: Vec<Target>,
 }
 
@@ -54,6 +55,7 @@ pub(crate) struct Package {
 struct Target {
     name: String,
     kind: Vec<String>,
+    src_path: PathBuf,
 }
 
 impl Package {
@@ -64,10 +66,18 @@ impl Package {
 
     /// The names of its programs.
     pub(crate) fn binaries(&self) -> impl Iterator<Item = &str> {
-        self.targets
-            .iter()
-            .filter(|target| target.kind.iter().any(|kind| kind == "bin"))
-            .map(|target| &*target.name)
+        self.targets.iter().filter(|target| target.is("bin")).map(|target| &*target.name)
+    }
+
+    /// The main file of its library.
+    pub(crate) fn library(&self) -> Option<&Path> {
+        self.targets.iter().find(|target| target.is("lib")).map(|target| from_root(&target.src_path))
+    }
+}
+
+impl Target {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, layers, none, ordinary, test};
+use super::{Chore, deny, docs, files, layers, none, ordinary, prose, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -26,6 +26,7 @@ pub(crate) const CHORE: Chore = Chore {
         docs::steps(report);
         test::steps(report, false);
         ordinary::steps(report);
+        prose::steps(report);
         Ok(())
     },
 };

@@ -8,6 +8,7 @@ mod images;
 mod layers;
 mod loom;
 mod ordinary;
+mod prose;
 mod test;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ pub(crate) const CHORES: &[Chore] = &[
     files::CHORE,
     docs::CHORE,
     deny::CHORE,
+    prose::CHORE,
     ci::CHORE,
 ];
 

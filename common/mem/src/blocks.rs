@@ -117,6 +117,12 @@ impl Block<'_> {
     }
 }
 
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} bytes)", self.size)
+    }
+}
+
 impl<O> fmt::Debug for Blocks<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Blocks({} x {} bytes)", self.mask + 1, self.size)

@@ -115,9 +115,9 @@ impl<O> Region<O> {
     /// Reads `N` bytes at `at`; any alignment.
     #[inline(always)]
     pub fn read_array<const N: usize>(&self, at: usize) -> Result<[u8; N], AccessError> {
-        let mut bytes = [0; N];
-        self.read(at, &mut bytes)?;
-        Ok(bytes)
+        self.check(at, N)?;
+        // SAFETY: bounds checked above.
+        Ok(unsafe { self.raw.read_array(at) })
     }
 
     /// Sets `len` bytes at `at` to zero.
@@ -140,9 +140,17 @@ impl<O> Region<O> {
         if len > self.len || at > self.len - len {
             return None;
         }
-        // SAFETY: bounds checked above.
+        // SAFETY: checked above.
+        Some(unsafe { self.span_unchecked(at, len) })
+    }
+
+    /// # Safety
+    /// `at..at + len` lies inside the region.
+    #[inline(always)]
+    pub(crate) unsafe fn span_unchecked(&self, at: usize, len: usize) -> Span<'_> {
+        // SAFETY: the caller's promise.
         let raw = unsafe { self.raw.advance(at) };
-        Some(Span { raw, len, region: PhantomData })
+        Span { raw, len, region: PhantomData }
     }
 
     #[inline(always)]
@@ -396,6 +404,14 @@ impl Span<'_> {
         // SAFETY: the bytes lie in the span, and that in the region it is borrowed from.
         unsafe { self.raw.read(at, to) };
         Some(())
+    }
+
+    /// Reads `N` bytes at `at`; `None` where they leave the span.
+    #[inline(always)]
+    pub fn read_array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.check(at, N)?;
+        // SAFETY: as in `read`.
+        Some(unsafe { self.raw.read_array(at) })
     }
 
     /// Copies `from` to the bytes at `at`; `None` where they leave the span, and nothing is copied.

@@ -104,12 +104,21 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
 
     /// The endpoint with this address; one that has no peer yet is bound to the writer.
     #[inline(always)]
-    pub(crate) fn find_and_learn(&self, addr: u32, peer: u32) -> Option<Endpoint> {
+    pub(crate) fn find_and_learn(&self, addr: u32, writer: u32) -> Option<Endpoint> {
+        let natural = self.natural(addr);
+        match self.slots.as_ref().get(natural) {
+            Some(slot) if slot.addr.get() == addr && slot.peer.get() != ADDR_ANY => {
+                Some(Endpoint { slot: natural as u16, addr })
+            }
+            _ => self.search_and_learn(addr, writer),
+        }
+    }
+
+    #[cold]
+    fn search_and_learn(&self, addr: u32, writer: u32) -> Option<Endpoint> {
         let endpoint = self.find(addr)?;
-        if let Some(slot) = self.slots.as_ref().get(usize::from(endpoint.slot))
-            && slot.peer.get() == ADDR_ANY
-        {
-            slot.peer.set(peer);
+        if self.peer(endpoint) == Some(ADDR_ANY) {
+            self.bind(endpoint, writer);
         }
         Some(endpoint)
     }

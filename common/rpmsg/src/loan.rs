@@ -12,7 +12,7 @@ use crate::{Endpoint, Link, LinkError, ReadError, Rpmsg, SendError, Slot};
 pub struct Message<'r, L: Link, S: AsRef<[Slot]>> {
     rpmsg: &'r Rpmsg<L, S>,
     /// Taken by `drop` and `hold` alone.
-    rx: Option<L::Rx>,
+    rx: Option<L::Rx<'r>>,
     endpoint: Endpoint,
     src: u32,
     len: u16,
@@ -20,7 +20,7 @@ pub struct Message<'r, L: Link, S: AsRef<[Slot]>> {
 
 impl<'r, L: Link, S: AsRef<[Slot]>> Message<'r, L, S> {
     #[inline(always)]
-    pub(crate) fn new(rpmsg: &'r Rpmsg<L, S>, rx: L::Rx, endpoint: Endpoint, src: u32, len: u16) -> Self {
+    pub(crate) fn new(rpmsg: &'r Rpmsg<L, S>, rx: L::Rx<'r>, endpoint: Endpoint, src: u32, len: u16) -> Self {
         Self { rpmsg, rx: Some(rx), endpoint, src, len }
     }
 
@@ -78,7 +78,7 @@ impl<'r, L: Link, S: AsRef<[Slot]>> Message<'r, L, S> {
 
     /// Puts the message aside as plain data, to be taken up by [`Rpmsg::resume`].
     pub fn hold(mut self) -> Option<Held<L>> {
-        let rx = self.rx.take()?;
+        let rx = self.rpmsg.link().hold(self.rx.take()?);
         Some(Held { rx, endpoint: self.endpoint, src: self.src, len: self.len })
     }
 }
@@ -103,7 +103,7 @@ impl<L: Link, S: AsRef<[Slot]>> fmt::Debug for Message<'_, L, S> {
 #[derive(Debug)]
 #[must_use = "a message that is held and never resumed is a buffer lost"]
 pub struct Held<L: Link> {
-    pub(crate) rx: L::Rx,
+    pub(crate) rx: L::Held,
     pub(crate) endpoint: Endpoint,
     pub(crate) src: u32,
     pub(crate) len: u16,

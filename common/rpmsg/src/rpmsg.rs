@@ -9,8 +9,8 @@ use sidecore_wire::rpmsg::{ADDR_ANY, Header, NAME_SERVICE_ADDR};
 use crate::endpoint::Endpoints;
 use crate::{Endpoint, Held, Link, LinkError, Message, OpenError, Outgoing, SendError, Slot};
 
-/// Frames of no use that one [`Rpmsg::poll`] drops before it gives its caller a turn.
-const DROPS_A_POLL: usize = 64;
+/// Frames that one [`Rpmsg::poll`] takes in search of one that is of use, before it gives its caller a turn.
+const FRAMES_A_TURN: usize = 64;
 
 /// rpmsg on one link: endpoints, messages, and the name service on the wire.
 ///
@@ -28,8 +28,9 @@ pub struct Rpmsg<L, S> {
     drops: Drops,
     /// Batches that are open: publication waits for the last one's end.
     batches: Cell<u32>,
-    /// The peer broke the link's rules; everything answers with this from then on.
-    broken: Cell<Option<LinkError>>,
+    /// The peer broke the link's rules; everything answers with `broken` from then on.
+    is_broken: Cell<bool>,
+    broken: Cell<LinkError>,
 }
 
 /// Frames that were dropped because nothing else could be done with them, by reason.
@@ -69,7 +70,8 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
             endpoints: Endpoints::new(slots),
             drops: Drops::default(),
             batches: Cell::new(0),
-            broken: Cell::new(None),
+            is_broken: Cell::new(false),
+            broken: Cell::new(LinkError::Closed),
         }
     }
 
@@ -208,54 +210,55 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     /// As for [`Rpmsg::poll`].
     #[inline(always)]
     pub fn deliver<'r>(&'r self, mut callback: impl FnMut(Event<'r, L, S>)) -> Result<bool, LinkError> {
-        if let Some(error) = self.broken.get() {
-            return Err(error);
-        }
-        let (header, rx) = match self.link.receive() {
-            Ok(Some(received)) => received,
-            Ok(None) => return Ok(false),
-            Err(error) => return Err(self.break_link(error)),
-        };
-        if let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src)
-            && usize::from(header.len) <= self.link.payload_room(&rx)
-        {
-            callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
-            return Ok(true);
-        }
-        self.deliver_next(header, rx, callback)
-    }
-
-    /// Goes on from a frame that is no message for an endpoint to the first thing that is of use.
-    #[cold]
-    #[inline(never)]
-    fn deliver_next<'r>(
-        &'r self,
-        mut header: Header,
-        mut rx: L::Rx,
-        mut callback: impl FnMut(Event<'r, L, S>),
-    ) -> Result<bool, LinkError> {
-        for left in (0..DROPS_A_POLL).rev() {
-            if usize::from(header.len) > self.link.payload_room(&rx) {
-                self.drop_frame(rx, &self.drops.malformed);
-            } else if let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) {
-                callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
-                return Ok(true);
-            } else if header.dst != NAME_SERVICE_ADDR {
-                self.drop_frame(rx, &self.drops.unknown_destination);
-            } else if let Some(announcement) = self.announcement(rx, &header) {
-                callback(Event::Announcement(announcement));
-                return Ok(true);
+        for _ in 0..FRAMES_A_TURN {
+            if self.is_broken.get() {
+                return Err(self.error());
             }
-            if left == 0 {
-                break;
-            }
-            (header, rx) = match self.link.receive() {
+            let (header, rx) = match self.link.receive() {
                 Ok(Some(received)) => received,
-                Ok(None) => break,
+                Ok(None) => return Ok(false),
                 Err(error) => return Err(self.break_link(error)),
             };
+            let fits = usize::from(header.len) <= self.link.payload_room(&rx);
+            match self.endpoints.find_and_learn(header.dst, header.src) {
+                Some(endpoint) if fits => {
+                    callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
+                    return Ok(true);
+                }
+                // Below the line, so that a message is made in one place only: what drops it is compiled into it.
+                _ => {
+                    if let Some(announcement) = self.sort_out(header.dst, header.len, fits, rx) {
+                        callback(Event::Announcement(announcement));
+                        return Ok(true);
+                    }
+                }
+            }
         }
         Ok(false)
+    }
+
+    /// Deals with a frame that is no message for an endpoint.
+    #[cold]
+    #[inline(never)]
+    fn sort_out(&self, dst: u32, len: u16, fits: bool, rx: L::Rx<'_>) -> Option<Announcement> {
+        if !fits {
+            self.drop_frame(rx, &self.drops.malformed);
+            return None;
+        }
+        if dst != NAME_SERVICE_ADDR {
+            self.drop_frame(rx, &self.drops.unknown_destination);
+            return None;
+        }
+        // Exactly 40 bytes, as Linux wants them.
+        let mut bytes = [0; Announcement::SIZE];
+        let whole = usize::from(len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
+        let announcement = Announcement::parse(&bytes);
+        if whole && announcement.name.is_valid() {
+            self.release(rx);
+            return Some(announcement);
+        }
+        self.drop_frame(rx, &self.drops.bad_announcement);
+        None
     }
 
     /// Hands everything that is there to `callback`, at most `limit` events, and shows the returned buffers to the
@@ -284,15 +287,16 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         Batch { rpmsg: self }
     }
 
-    /// Takes a message back up that was put aside by [`Message::hold`].
-    pub fn resume(&self, held: Held<L>) -> Message<'_, L, S> {
-        Message::new(self, held.rx, held.endpoint, held.src, held.len)
+    /// Takes a message up again that was put aside by [`Message::hold`]; `None` where that was on another link.
+    pub fn resume(&self, held: Held<L>) -> Option<Message<'_, L, S>> {
+        let rx = self.link.resume(held.rx)?;
+        Some(Message::new(self, rx, held.endpoint, held.src, held.len))
     }
 
     #[inline(always)]
     fn send_frame(&self, src: u32, dst: u32, payload: &[u8]) -> Result<(), SendError> {
-        if let Some(error) = self.broken.get() {
-            return Err(SendError::Link(error));
+        if self.is_broken.get() {
+            return Err(SendError::Link(self.error()));
         }
         // A length that does not fit the header does not fit any buffer either, and is refused by the link.
         let header = Header { src, dst, reserved: 0, len: payload.len() as u16, flags: 0 };
@@ -315,8 +319,8 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
 
     #[inline(always)]
     fn take_buffer(&self) -> Result<L::Tx, SendError> {
-        if let Some(error) = self.broken.get() {
-            return Err(SendError::Link(error));
+        if self.is_broken.get() {
+            return Err(SendError::Link(self.error()));
         }
         match self.link.reserve() {
             Ok(tx) => Ok(tx),
@@ -333,7 +337,7 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     }
 
     #[inline(always)]
-    pub(crate) fn release(&self, rx: L::Rx) {
+    pub(crate) fn release(&self, rx: L::Rx<'_>) {
         self.link.release(rx);
         self.flush();
     }
@@ -351,31 +355,22 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         self.send_frame(endpoint.addr(), NAME_SERVICE_ADDR, &announcement.emit())
     }
 
-    /// Reads an announcement (exactly 40 bytes, as Linux wants them) and gives its frame back.
     #[cold]
-    fn announcement(&self, rx: L::Rx, header: &Header) -> Option<Announcement> {
-        let mut bytes = [0; Announcement::SIZE];
-        let whole =
-            usize::from(header.len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
-        let announcement = Announcement::parse(&bytes);
-        if whole && announcement.name.is_valid() {
-            self.release(rx);
-            return Some(announcement);
-        }
-        self.drop_frame(rx, &self.drops.bad_announcement);
-        None
-    }
-
-    #[cold]
-    fn drop_frame(&self, rx: L::Rx, count: &Cell<u32>) {
+    fn drop_frame(&self, rx: L::Rx<'_>, count: &Cell<u32>) {
         count.set(count.get().saturating_add(1));
         self.release(rx);
     }
 
     #[cold]
     fn break_link(&self, error: LinkError) -> LinkError {
-        self.broken.set(Some(error));
+        self.is_broken.set(true);
+        self.broken.set(error);
         error
+    }
+
+    #[cold]
+    fn error(&self) -> LinkError {
+        self.broken.get()
     }
 }
 

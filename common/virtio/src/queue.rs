@@ -65,14 +65,19 @@ pub trait DeviceQueue {
     fn num(&self) -> u16;
 
     /// Takes the next available chain, or `None` where there is none. Its head must be given back once, by
-    /// [`add_used`](DeviceQueue::add_used) or, if it was the last one taken, by
-    /// [`undo_pop`](DeviceQueue::undo_pop).
+    /// [`add_used`](DeviceQueue::add_used).
     ///
     /// # Errors
     /// The driver broke a rule (`Peer…`).
     fn pop_available(&self) -> Result<Option<u16>, QueueError>;
 
-    /// The one buffer of a chain that has just one: what an rpmsg ring carries.
+    /// Takes the next available chain, which has just one buffer: what an rpmsg ring carries.
+    ///
+    /// # Errors
+    /// The driver broke a rule, or the chain is longer, or indirect, or its buffer has the wrong direction (`Peer…`).
+    fn pop_single(&self, direction: Direction) -> Result<Option<(u16, Buffer)>, QueueError>;
+
+    /// The one buffer of a chain that was taken and has just one, as it is now.
     ///
     /// # Errors
     /// The chain is longer, or indirect, or its buffer has the wrong direction (`Peer…`).

@@ -112,6 +112,34 @@ impl Raw {
         }
     }
 
+    /// Reads `N` bytes, which stay in registers where they are aligned and few.
+    ///
+    /// # Safety
+    /// `at..at + N` lies inside the memory.
+    #[inline(always)]
+    pub(crate) unsafe fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
+        if self.is_aligned(at, LANE) {
+            let mut bytes = [0; N];
+            // SAFETY: the caller's promise, and aligned.
+            unsafe { self.read_lanes(at, &mut bytes) };
+            bytes
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.read_array_misaligned(at) }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Raw::read_array`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn read_array_misaligned<const N: usize>(self, at: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        // SAFETY: the caller's promise.
+        unsafe { self.read_misaligned(at, &mut bytes) };
+        bytes
+    }
+
     /// As [`Raw::write`], into memory that begins on a multiple of 8 bytes: with a constant `at`, the question of
     /// alignment is answered by the compiler.
     ///
@@ -196,14 +224,15 @@ impl Raw {
         }
     }
 
-    /// Bytes up to the first aligned one, then as usual. Out of line: headers and payloads are aligned.
+    /// Bytes up to the first aligned one, then as usual. Rare: headers and payloads are aligned. Written so that the
+    /// compiler sees that it cannot unwind, which spares every caller a copy of its loans in memory.
     ///
     /// # Safety
     /// As for [`Raw::write`].
     #[cold]
-    #[inline(never)]
-    unsafe fn write_misaligned(&self, at: usize, from: &[u8]) {
-        let (head, rest) = from.split_at(self.head(at, from.len()));
+    #[inline]
+    unsafe fn write_misaligned(self, at: usize, from: &[u8]) {
+        let Some((head, rest)) = from.split_at_checked(self.head(at, from.len())) else { return };
         for (i, byte) in head.iter().enumerate() {
             // SAFETY: in bounds by the caller's promise; a byte is always aligned.
             unsafe { self.store(at + i, *byte) };
@@ -217,10 +246,10 @@ impl Raw {
     /// # Safety
     /// As for [`Raw::read`].
     #[cold]
-    #[inline(never)]
-    unsafe fn read_misaligned(&self, at: usize, to: &mut [u8]) {
+    #[inline]
+    unsafe fn read_misaligned(self, at: usize, to: &mut [u8]) {
         let split = self.head(at, to.len());
-        let (head, rest) = to.split_at_mut(split);
+        let Some((head, rest)) = to.split_at_mut_checked(split) else { return };
         for (i, byte) in head.iter_mut().enumerate() {
             // SAFETY: in bounds by the caller's promise; a byte is always aligned.
             *byte = unsafe { self.load(at + i) };

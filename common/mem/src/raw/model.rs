@@ -117,4 +117,13 @@ impl Raw {
         // SAFETY: loom's cells check themselves.
         unsafe { self.read(at, to) };
     }
+
+    /// # Safety
+    /// As for [`Raw::advance`].
+    pub(crate) unsafe fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        // SAFETY: loom's cells check themselves.
+        unsafe { self.read(at, &mut bytes) };
+        bytes
+    }
 }

@@ -82,7 +82,11 @@ impl<L: Link> Faulty<L> {
 
 impl<L: Link> Link for Faulty<L> {
     type Tx = L::Tx;
-    type Rx = L::Rx;
+    type Rx<'l>
+        = L::Rx<'l>
+    where
+        Self: 'l;
+    type Held = L::Held;
 
     fn reserve(&self) -> Result<L::Tx, LinkError> {
         self.link.reserve()
@@ -126,20 +130,28 @@ impl<L: Link> Link for Faulty<L> {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<(Header, L::Rx)>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, L::Rx<'_>)>, LinkError> {
         self.link.receive()
     }
 
-    fn payload_room(&self, rx: &L::Rx) -> usize {
+    fn payload_room(&self, rx: &L::Rx<'_>) -> usize {
         self.link.payload_room(rx)
     }
 
-    fn read(&self, rx: &L::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+    fn read(&self, rx: &L::Rx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
         self.link.read(rx, at, to)
     }
 
-    fn release(&self, rx: L::Rx) {
+    fn release(&self, rx: L::Rx<'_>) {
         self.link.release(rx);
+    }
+
+    fn hold(&self, rx: L::Rx<'_>) -> L::Held {
+        self.link.hold(rx)
+    }
+
+    fn resume(&self, held: L::Held) -> Option<L::Rx<'_>> {
+        self.link.resume(held)
     }
 
     fn flush(&self) {

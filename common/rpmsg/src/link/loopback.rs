@@ -95,7 +95,11 @@ pub struct LoopbackFrame {
 
 impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
     type Tx = LoopbackFrame;
-    type Rx = LoopbackFrame;
+    type Rx<'l>
+        = LoopbackFrame
+    where
+        Self: 'l;
+    type Held = LoopbackFrame;
 
     fn reserve(&self) -> Result<LoopbackFrame, LinkError> {
         let index = self.tx.frames.iter().position(|frame| frame.free.get()).ok_or(LinkError::Full)?;
@@ -163,6 +167,14 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
 
     fn release(&self, rx: LoopbackFrame) {
         self.rx.put_free(rx.index);
+    }
+
+    fn hold(&self, rx: LoopbackFrame) -> LoopbackFrame {
+        rx
+    }
+
+    fn resume(&self, held: LoopbackFrame) -> Option<LoopbackFrame> {
+        Some(held)
     }
 
     fn flush(&self) {

@@ -17,17 +17,21 @@ use sidecore_wire::rpmsg::Header;
 
 /// Carries whole frames (a header and its payload) to the peer and back, in order.
 ///
-/// Buffers are tokens, plain data of the link's: a transmit buffer is reserved, its payload written, and then it is
-/// committed with a header or cancelled; a received frame is read and then released. Each token is good once and on
-/// the link that made it; on another link it names other bytes, which is a nuisance and never unsafe. Any number may
-/// be out, and they come back in any order. All offsets are the payload's.
+/// Buffers are tokens of the link's: a transmit buffer is reserved, its payload written, and then it is committed
+/// with a header or cancelled; a received frame is read and then released. Each token is good once and on the link
+/// that made it; on another link it names other bytes, which is a nuisance and never unsafe. Any number may be out, and
+/// they come back in any order. All offsets are the payload's.
 ///
 /// Commits and releases are shown to the peer by [`Link::flush`], so that a batch costs one publication.
 pub trait Link {
     /// A transmit buffer that was reserved.
     type Tx;
     /// A received frame.
-    type Rx;
+    type Rx<'l>
+    where
+        Self: 'l;
+    /// A received frame that was put aside: plain data that borrows nothing.
+    type Held;
 
     /// Takes a transmit buffer.
     ///
@@ -83,19 +87,25 @@ pub trait Link {
     ///
     /// # Errors
     /// The peer broke a rule of the link; only a new link helps.
-    fn receive(&self) -> Result<Option<(Header, Self::Rx)>, LinkError>;
+    fn receive(&self) -> Result<Option<(Header, Self::Rx<'_>)>, LinkError>;
 
     /// Bytes behind the frame's header, as the link knows it: an upper bound for what the header may claim.
-    fn payload_room(&self, rx: &Self::Rx) -> usize;
+    fn payload_room(&self, rx: &Self::Rx<'_>) -> usize;
 
     /// Copies bytes of the payload out.
     ///
     /// # Errors
     /// They leave the buffer. (Where the payload ends in it, the header tells, and the caller knows.)
-    fn read(&self, rx: &Self::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
+    fn read(&self, rx: &Self::Rx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
 
     /// Gives a received frame's buffer back.
-    fn release(&self, rx: Self::Rx);
+    fn release(&self, rx: Self::Rx<'_>);
+
+    /// Puts a received frame aside.
+    fn hold(&self, rx: Self::Rx<'_>) -> Self::Held;
+
+    /// Takes a frame up again that was put aside; `None` where it was held on another link.
+    fn resume(&self, held: Self::Held) -> Option<Self::Rx<'_>>;
 
     /// Shows the peer all commits and releases since the last flush, and wakes it where it wants that.
     fn flush(&self);

@@ -42,7 +42,11 @@ impl<L: Link, S: Sink> Tracer<L, S> {
 
 impl<L: Link, S: Sink> Link for Tracer<L, S> {
     type Tx = L::Tx;
-    type Rx = L::Rx;
+    type Rx<'l>
+        = L::Rx<'l>
+    where
+        Self: 'l;
+    type Held = L::Held;
 
     fn reserve(&self) -> Result<L::Tx, LinkError> {
         self.link.reserve()
@@ -70,7 +74,7 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<(Header, L::Rx)>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, L::Rx<'_>)>, LinkError> {
         let received = self.link.receive()?;
         if let Some((header, rx)) = &received {
             let payload = |at: usize, to: &mut [u8]| self.link.read(rx, at, to).is_ok();
@@ -79,16 +83,24 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
         Ok(received)
     }
 
-    fn payload_room(&self, rx: &L::Rx) -> usize {
+    fn payload_room(&self, rx: &L::Rx<'_>) -> usize {
         self.link.payload_room(rx)
     }
 
-    fn read(&self, rx: &L::Rx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+    fn read(&self, rx: &L::Rx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
         self.link.read(rx, at, to)
     }
 
-    fn release(&self, rx: L::Rx) {
+    fn release(&self, rx: L::Rx<'_>) {
         self.link.release(rx);
+    }
+
+    fn hold(&self, rx: L::Rx<'_>) -> L::Held {
+        self.link.hold(rx)
+    }
+
+    fn resume(&self, held: L::Held) -> Option<L::Rx<'_>> {
+        self.link.resume(held)
     }
 
     fn flush(&self) {

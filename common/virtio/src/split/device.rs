@@ -74,6 +74,24 @@ impl<O> Device<O> {
         self.taken.get().wrapping_sub(self.returned.get().wrapping_sub(self.first))
     }
 
+    /// Reads the driver's index again, everything up to the old one having been taken; tells whether there is more.
+    #[inline(always)]
+    fn look(&self, taken: u16) -> Result<bool, QueueError> {
+        // Acquire: entries, descriptors and buffers are read after the index that published them.
+        let theirs = self.parts.available_index.load_acquire();
+        let limit = self.parts.num.wrapping_sub(self.outstanding());
+        if theirs.wrapping_sub(taken) > limit {
+            return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+        }
+        self.seen.set(theirs);
+        Ok(theirs != taken)
+    }
+
+    #[cold]
+    fn bad_head(&self, head: u16) -> QueueError {
+        QueueError::PeerBadId { id: u32::from(head), num: self.parts.num }
+    }
+
     pub(super) fn features(&self) -> RingFeatures {
         self.features
     }
@@ -87,6 +105,11 @@ impl<O> Device<O> {
     }
 }
 
+#[cold]
+fn bad_flags(index: u16, flags: u16) -> QueueError {
+    QueueError::PeerBadDescriptor { index, field: "flags", value: u64::from(flags) }
+}
+
 impl<O> DeviceQueue for Device<O> {
     #[inline(always)]
     fn num(&self) -> u16 {
@@ -96,24 +119,30 @@ impl<O> DeviceQueue for Device<O> {
     #[inline(always)]
     fn pop_available(&self) -> Result<Option<u16>, QueueError> {
         let taken = self.taken.get();
-        if taken == self.seen.get() {
-            // Acquire: entries, descriptors and buffers are read after the index that published them.
-            let theirs = self.parts.available_index.load_acquire();
-            if theirs == taken {
-                return Ok(None);
-            }
-            let limit = self.parts.num.wrapping_sub(self.outstanding());
-            if theirs.wrapping_sub(taken) > limit {
-                return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
-            }
-            self.seen.set(theirs);
+        if taken == self.seen.get() && !self.look(taken)? {
+            return Ok(None);
         }
         let head = self.parts.available.load(usize::from(taken));
         if head >= self.parts.num {
-            return Err(QueueError::PeerBadId { id: u32::from(head), num: self.parts.num });
+            return Err(self.bad_head(head));
         }
         self.taken.set(taken.wrapping_add(1));
         Ok(Some(head))
+    }
+
+    #[inline(always)]
+    fn pop_single(&self, direction: Direction) -> Result<Option<(u16, Buffer)>, QueueError> {
+        let taken = self.taken.get();
+        if taken == self.seen.get() && !self.look(taken)? {
+            return Ok(None);
+        }
+        let head = self.parts.available.load(usize::from(taken));
+        if head >= self.parts.num {
+            return Err(self.bad_head(head));
+        }
+        let buffer = self.single(head, direction)?;
+        self.taken.set(taken.wrapping_add(1));
+        Ok(Some((head, buffer)))
     }
 
     #[inline(always)]
@@ -124,11 +153,7 @@ impl<O> DeviceQueue for Device<O> {
             Direction::FromDevice => DESC_WRITE,
         };
         if flags & (DESC_NEXT | DESC_INDIRECT | DESC_WRITE) != wanted {
-            return Err(QueueError::PeerBadDescriptor {
-                index: head,
-                field: "flags",
-                value: u64::from(flags),
-            });
+            return Err(bad_flags(head, flags));
         }
         Ok(Buffer { addr, len, direction })
     }

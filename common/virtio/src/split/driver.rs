@@ -148,6 +148,11 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         self.free_count.set(self.free_count.get() + 1);
     }
 
+    #[cold]
+    fn bad_id(&self, id: u32) -> QueueError {
+        QueueError::PeerBadId { id, num: self.parts.num }
+    }
+
     /// Frees all of a chain but its head, and that becomes the caller's.
     #[cold]
     fn unchain(&self, head: &Slot) {
@@ -268,13 +273,12 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             self.seen.set(theirs);
         }
         let [id, len] = self.parts.used.load(usize::from(taken));
-        let bad = QueueError::PeerBadId { id, num: self.parts.num };
-        let slot = self.slots.as_ref().get(id as usize).ok_or(bad)?;
+        let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
         let head = id as u16;
         match slot.state.get() {
             State::Single => {}
             State::Chain => self.unchain(slot),
-            _ => return Err(bad),
+            _ => return Err(self.bad_id(id)),
         }
         slot.state.set(State::Held);
         self.taken.set(taken.wrapping_add(1));

@@ -46,22 +46,33 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
         &self.notify
     }
 
+    /// The next buffer to send in, and its bytes.
     #[inline(always)]
-    fn next_tx(&self) -> Result<Option<u16>, LinkError> {
-        let count = self.cancelled_count.get();
-        if let Some(last) = count.checked_sub(1)
-            && let Some(head) = self.cancelled.as_ref().get(last)
-        {
-            self.cancelled_count.set(last);
-            return Ok(Some(head.get()));
+    fn next_tx(&self) -> Result<(Frame, Span<'_>), LinkError> {
+        if self.cancelled_count.get() > 0 {
+            return self.cancelled();
         }
-        Ok(self.tx.pop_available()?)
+        match self.tx.pop_single(Direction::FromDevice)? {
+            Some((head, buffer)) => self.frame(head, buffer),
+            None => {
+                self.starved.set(true);
+                Err(LinkError::Full)
+            }
+        }
+    }
+
+    #[cold]
+    fn cancelled(&self) -> Result<(Frame, Span<'_>), LinkError> {
+        let last = self.cancelled_count.get() - 1;
+        let head = self.cancelled.as_ref().get(last).ok_or(LinkError::Closed)?.get();
+        self.cancelled_count.set(last);
+        self.frame(head, self.tx.single(head, Direction::FromDevice)?)
     }
 
     /// The buffer of a chain: one that holds a header at least, and lies in memory that we reach.
     #[inline(always)]
-    fn frame(&self, queue: &Q, head: u16, direction: Direction) -> Result<(Frame, Span<'_>), LinkError> {
-        let Buffer { addr, len, .. } = queue.single(head, direction)?;
+    fn frame(&self, head: u16, buffer: Buffer) -> Result<(Frame, Span<'_>), LinkError> {
+        let Buffer { addr, len, .. } = buffer;
         if (len as usize) < Header::SIZE {
             return Err(LinkError::PeerBufferLength { len });
         }
@@ -75,12 +86,6 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
     fn span(&self, frame: &Frame) -> Result<Span<'_>, LinkError> {
         self.map.span(frame.place, frame.len as usize).ok_or(LinkError::Closed)
     }
-
-    #[inline(always)]
-    fn read_payload(&self, frame: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let read = self.span(frame)?.read(at.saturating_add(Header::SIZE), to);
-        read.ok_or_else(|| frame.outside(at, to.len()))
-    }
 }
 
 /// A buffer that the driver made available: where it is, as it was when it was taken. It holds a header at least.
@@ -92,6 +97,14 @@ pub struct Frame {
     len: u32,
 }
 
+/// A received frame on the device's side: its buffer, and the way to its bytes.
+#[derive(Debug)]
+#[must_use = "a buffer that is not given back is lost to the driver"]
+pub struct DeviceRx<'l> {
+    frame: Frame,
+    span: Span<'l>,
+}
+
 impl Frame {
     #[cold]
     fn outside(&self, at: usize, len: usize) -> LinkError {
@@ -101,15 +114,15 @@ impl Frame {
 
 impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link for Device<Q, N, S, O, W> {
     type Tx = Frame;
-    type Rx = Frame;
+    type Rx<'l>
+        = DeviceRx<'l>
+    where
+        Self: 'l;
+    type Held = Frame;
 
     #[inline(always)]
     fn reserve(&self) -> Result<Frame, LinkError> {
-        let Some(head) = self.next_tx()? else {
-            self.starved.set(true);
-            return Err(LinkError::Full);
-        };
-        self.frame(&self.tx, head, Direction::FromDevice).map(|(frame, _)| frame)
+        self.next_tx().map(|(frame, _)| frame)
     }
 
     #[inline(always)]
@@ -124,7 +137,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     }
 
     fn read_back(&self, tx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.read_payload(tx, at, to)
+        let read = self.span(tx)?.read(at.saturating_add(Header::SIZE), to);
+        read.ok_or_else(|| tx.outside(at, to.len()))
     }
 
     #[inline(always)]
@@ -141,11 +155,7 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn send(&self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
-        let Some(head) = self.next_tx()? else {
-            self.starved.set(true);
-            return Err(LinkError::Full);
-        };
-        let (frame, span) = self.frame(&self.tx, head, Direction::FromDevice)?;
+        let (frame, span) = self.next_tx()?;
         let (len, max) = (payload.len(), self.room(&frame));
         if len > max {
             self.cancel(frame);
@@ -156,7 +166,7 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
             self.cancel(frame);
             return Err(error);
         }
-        self.tx.add_used(head, (Header::SIZE + len) as u32);
+        self.tx.add_used(frame.head, (Header::SIZE + len) as u32);
         Ok(())
     }
 
@@ -169,34 +179,43 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<(Header, Frame)>, LinkError> {
-        let Some(head) = self.rx.pop_available()? else { return Ok(None) };
-        let (frame, span) = self.frame(&self.rx, head, Direction::ToDevice)?;
-        let mut header = [0; Header::SIZE];
-        span.read(0, &mut header).ok_or(LinkError::Closed)?;
-        Ok(Some((Header::parse(&header), frame)))
+    fn receive(&self) -> Result<Option<(Header, DeviceRx<'_>)>, LinkError> {
+        let Some((head, buffer)) = self.rx.pop_single(Direction::ToDevice)? else { return Ok(None) };
+        let (frame, span) = self.frame(head, buffer)?;
+        let header = Header::parse(&span.read_array(0).ok_or(LinkError::Closed)?);
+        Ok(Some((header, DeviceRx { frame, span })))
     }
 
     #[inline(always)]
-    fn payload_room(&self, rx: &Frame) -> usize {
-        rx.len as usize - Header::SIZE
+    fn payload_room(&self, rx: &DeviceRx<'_>) -> usize {
+        rx.frame.len as usize - Header::SIZE
     }
 
     #[inline(always)]
-    fn read(&self, rx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.read_payload(rx, at, to)
+    fn read(&self, rx: &DeviceRx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let read = rx.span.read(at.saturating_add(Header::SIZE), to);
+        read.ok_or_else(|| rx.frame.outside(at, to.len()))
     }
 
     #[inline(always)]
-    fn release(&self, rx: Frame) {
+    fn release(&self, rx: DeviceRx<'_>) {
         // Nothing was written, which virtio would have us say as 0. But OpenAMP's driver takes this length as the
         // buffer's capacity when it sends the next time, and other drivers ignore it.
-        self.rx.add_used(rx.head, rx.len);
+        self.rx.add_used(rx.frame.head, rx.frame.len);
+    }
+
+    fn hold(&self, rx: DeviceRx<'_>) -> Frame {
+        rx.frame
+    }
+
+    fn resume(&self, held: Frame) -> Option<DeviceRx<'_>> {
+        let span = self.span(&held).ok()?;
+        Some(DeviceRx { frame: held, span })
     }
 
     // Out of line, so that what surrounds it (loans that flush when they are dropped, above all) stays small enough
     // for the compiler to keep in registers: measured, 60 instructions a message.
-    #[inline(never)]
+    #[inline(always)]
     fn flush(&self) {
         if self.tx.publish() {
             self.notify.notify(FROM_DEVICE);

@@ -130,14 +130,27 @@ pub struct DriverTx {
 /// and to fit the buffer.
 #[derive(Debug)]
 #[must_use = "a frame that is not released is a buffer lost"]
-pub struct DriverRx {
+pub struct DriverRx<'l> {
+    head: u16,
+    len: u32,
+    block: Block<'l>,
+}
+
+/// A received frame on the driver's side that was put aside.
+#[derive(Debug)]
+#[must_use = "a frame that is not resumed is a buffer lost"]
+pub struct DriverHeld {
     head: u16,
     len: u32,
 }
 
 impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
     type Tx = DriverTx;
-    type Rx = DriverRx;
+    type Rx<'l>
+        = DriverRx<'l>
+    where
+        Self: 'l;
+    type Held = DriverHeld;
 
     #[inline(always)]
     fn reserve(&self) -> Result<DriverTx, LinkError> {
@@ -208,36 +221,49 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<(Header, DriverRx)>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, DriverRx<'_>)>, LinkError> {
         let Some(Used { head, len }) = self.rx.pop_used()? else { return Ok(None) };
         if len as usize > self.rx_pool.blocks.size() || (len as usize) < Header::SIZE {
             return Err(self.bad_length(head, len));
         }
+        let block = self.rx_pool.block(head);
         let mut header = [0; Header::SIZE];
-        self.rx_pool.block(head).read(0, &mut header).ok_or(LinkError::Closed)?;
-        Ok(Some((Header::parse(&header), DriverRx { head, len })))
+        block.read(0, &mut header).ok_or(LinkError::Closed)?;
+        Ok(Some((Header::parse(&header), DriverRx { head, len, block })))
     }
 
     #[inline(always)]
-    fn payload_room(&self, rx: &DriverRx) -> usize {
+    fn payload_room(&self, rx: &DriverRx<'_>) -> usize {
         rx.len as usize - Header::SIZE
     }
 
     #[inline(always)]
-    fn read(&self, rx: &DriverRx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let read = self.rx_pool.block(rx.head).read(at.saturating_add(Header::SIZE), to);
+    fn read(&self, rx: &DriverRx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        let read = rx.block.read(at.saturating_add(Header::SIZE), to);
         read.ok_or_else(|| self.rx_pool.outside(at, to.len()))
     }
 
     #[inline(always)]
-    fn release(&self, rx: DriverRx) {
+    fn release(&self, rx: DriverRx<'_>) {
         let given = self.rx.offer(rx.head, self.rx_pool.whole(rx.head, Direction::FromDevice));
         debug_assert!(given.is_ok(), "a token is made by `receive` alone and consumed once");
     }
 
+    fn hold(&self, DriverRx { head, len, .. }: DriverRx<'_>) -> DriverHeld {
+        DriverHeld { head, len }
+    }
+
+    fn resume(&self, DriverHeld { head, len }: DriverHeld) -> Option<DriverRx<'_>> {
+        (len as usize <= self.rx_pool.blocks.size()).then(|| DriverRx {
+            head,
+            len,
+            block: self.rx_pool.block(head),
+        })
+    }
+
     // Out of line, so that what surrounds it (loans that flush when they are dropped, above all) stays small enough
     // for the compiler to keep in registers: measured, 60 instructions a message.
-    #[inline(never)]
+    #[inline(always)]
     fn flush(&self) {
         if self.tx.publish() {
             self.notify.notify(TO_DEVICE);

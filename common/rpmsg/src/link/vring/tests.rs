@@ -211,7 +211,7 @@ fn received_buffers_are_kept_and_released_in_any_order() {
     bench.remote.send(theirs, b"x").unwrap();
     let Some(Event::Message(message)) = bench.host.poll().unwrap() else { panic!("no message") };
     let held = message.hold().unwrap();
-    assert_eq!(bench.host.resume(held).copy_to(&mut [0; 8]).unwrap(), b"x");
+    assert_eq!(bench.host.resume(held).unwrap().copy_to(&mut [0; 8]).unwrap(), b"x");
 }
 
 #[test]

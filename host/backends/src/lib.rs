@@ -1,1 +1,33 @@
 //! The kinds of remote that sidecore can drive, one file each.
+//!
+//! Each implements [`sidecore_remoteproc::Backend`] and has a row in [`KINDS`].
+
+pub mod sandbox;
+pub mod sim;
+
+mod room;
+
+/// One kind of remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub help: &'static str,
+}
+
+/// All kinds.
+pub const KINDS: &[Kind] = &[sandbox::KIND, sim::KIND];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_a_line_of_help() {
+        for (index, kind) in KINDS.iter().enumerate() {
+            assert!(!kind.name.is_empty() && !kind.help.is_empty() && !kind.help.contains('\n'));
+            assert!(KINDS[..index].iter().all(|other| other.name != kind.name), "{} twice", kind.name);
+        }
+    }
+}

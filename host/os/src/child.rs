@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code)]
 
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -322,6 +322,27 @@ pub fn die_with_parent(parent: i32) -> bool {
 /// The process leads a process group already.
 pub fn new_session() -> Result<(), Refused> {
     rustix::process::setsid().map(drop).map_err(Refused::to("begin a session (setsid)"))
+}
+
+/// Closes the descriptors that this process inherited beyond standard input, output and error, so that it keeps nothing
+/// of its starter's open. What it opened itself stays: that is close-on-exec, which nothing inherited can be.
+pub fn close_inherited() {
+    for fd in open_descriptors().unwrap_or_default().into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: asks about a number; one that is not open is refused.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: not close-on-exec, so inherited: Rust opens nothing without that flag, and nobody in this
+            // program knows the number.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// The numbers of this process' open descriptors, and of one that is closed again.
+pub(crate) fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let names = fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(|entry| entry.file_name()));
+    let names = names.collect::<io::Result<Vec<_>>>()?;
+    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
 /// Whether this process has one thread.

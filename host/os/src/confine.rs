@@ -14,9 +14,9 @@ use seccompiler::{
 
 use crate::Refused;
 
-/// Takes away all access to files, networks and other processes, as far as the kernel's Landlock goes, and says how
-/// far that is.
-pub(crate) fn landlock() -> String {
+/// Takes away all access to files, networks and other processes, as far as the kernel's Landlock goes. Whether it was
+/// enforced at all, and how far, in words.
+pub(crate) fn landlock() -> (bool, String) {
     let newest = ABI::V9;
     let restricted = || -> Result<_, RulesetError> {
         let rules = Ruleset::default()
@@ -28,21 +28,22 @@ pub(crate) fn landlock() -> String {
     const ALONE: &str = "files and networks are kept away by seccomp alone";
     let status = match restricted() {
         Ok(status) => status,
-        Err(error) => return format!("Landlock failed ({error}): {ALONE}"),
+        Err(error) => return (false, format!("Landlock failed ({error}): {ALONE}")),
     };
-    match (status.landlock, status.ruleset) {
-        (LandlockStatus::NotImplemented, _) => format!("no Landlock in this kernel: {ALONE}"),
-        (LandlockStatus::NotEnabled, _) => {
-            format!("Landlock is switched off in this kernel (see its `lsm=` parameter): {ALONE}")
-        }
-        (LandlockStatus::Available { .. }, RulesetStatus::NotEnforced) => {
-            format!("Landlock is there but was not enforced: {ALONE}")
-        }
-        (LandlockStatus::Available { effective_abi, kernel_abi }, _) => {
-            let abi = kernel_abi.unwrap_or(effective_abi as i32);
-            format!("Landlock ABI {abi} enforced: no files, no networks")
-        }
+    let LandlockStatus::Available { effective_abi, kernel_abi } = status.landlock else {
+        let reason = match status.landlock {
+            LandlockStatus::NotEnabled => {
+                "Landlock is switched off in this kernel (see its `lsm=` parameter)"
+            }
+            _ => "no Landlock in this kernel",
+        };
+        return (false, format!("{reason}: {ALONE}"));
+    };
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return (false, format!("Landlock is there but was not enforced: {ALONE}"));
     }
+    let abi = kernel_abi.unwrap_or(effective_abi as i32);
+    (true, format!("Landlock ABI {abi} enforced: no files, no networks"))
 }
 
 /// Forbids core files (the warden makes its own dumps), new descriptors, processes, files and locked memory.

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::{fs, io, process, ptr};
+use std::{process, ptr};
 
 use rustix::io::Errno;
 use seccompiler::sock_filter;
@@ -27,6 +27,8 @@ pub struct Entry {
     pub doorbell_out: OwnedFd,
     /// Where the stub reports; closed when firmware runs.
     pub report: Channel,
+    /// Whether to fail where Landlock is not enforced.
+    pub landlock_required: bool,
 }
 
 impl Entry {
@@ -76,7 +78,11 @@ fn give_up_and_jump(
     signals::reset();
     rustix::thread::set_no_new_privs(true)
         .map_err(Refused::to("give up new privileges (PR_SET_NO_NEW_PRIVS)"))?;
-    let findings = [confine::landlock()];
+    let (enforced, finding) = confine::landlock();
+    if entry.landlock_required && !enforced {
+        return Err(Refused { operation: "enforce Landlock, which is asked for", errno: Errno::OPNOTSUPP });
+    }
+    let findings = [finding];
     confine::limit(REPORT as u64 + 1)?;
     report(channel, Ok(&findings));
     let errno = jump(entry, &filter);
@@ -124,12 +130,7 @@ fn close_range(first: RawFd, last: RawFd) -> Result<(), Refused> {
         return Ok(());
     }
     // Kernels before 5.9, and container policies that are older.
-    let list = || -> io::Result<Vec<RawFd>> {
-        let names = fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(|entry| entry.file_name()));
-        let names = names.collect::<io::Result<Vec<_>>>()?;
-        Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
-    };
-    let open = list().map_err(|error| Refused {
+    let open = child::open_descriptors().map_err(|error| Refused {
         operation: "list open descriptors (/proc/self/fd)",
         errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
     })?;

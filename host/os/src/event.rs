@@ -10,7 +10,10 @@ use crate::Refused;
 
 /// A doorbell: any number of rings until it is answered count as one.
 #[derive(Debug)]
-pub struct EventFd(OwnedFd);
+pub struct EventFd {
+    fd: OwnedFd,
+    blocking: bool,
+}
 
 impl EventFd {
     /// A doorbell that nobody has rung. `blocking` is what plain reads of the descriptor do while nobody has; it is
@@ -21,30 +24,36 @@ impl EventFd {
     pub fn new(blocking: bool) -> Result<Self, Refused> {
         let mut flags = EventfdFlags::CLOEXEC;
         flags.set(EventfdFlags::NONBLOCK, !blocking);
-        rustix::event::eventfd(0, flags).map(Self).map_err(Refused::to("create a doorbell (eventfd)"))
+        let fd = rustix::event::eventfd(0, flags).map_err(Refused::to("create a doorbell (eventfd)"))?;
+        Ok(Self { fd, blocking })
     }
 
     /// Takes a descriptor that another process sent.
-    pub fn adopt(fd: OwnedFd) -> Self {
-        Self(fd)
+    ///
+    /// # Errors
+    /// The system does not say whether it blocks.
+    pub fn adopt(fd: OwnedFd) -> Result<Self, Refused> {
+        let flags = rustix::fs::fcntl_getfl(&fd).map_err(Refused::to("look at a doorbell (F_GETFL)"))?;
+        Ok(Self { fd, blocking: !flags.contains(rustix::fs::OFlags::NONBLOCK) })
     }
 
     /// Rings. Never sleeps on a nonblocking doorbell; on a blocking one only where 2^64 - 2 rings are unanswered.
     pub fn ring(&self) {
         // The only refusal is that so many rings are waiting that one more makes no difference.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
     }
 
-    /// Answers all rings so far; whether there were any. Never sleeps, if nobody else answers at the same time.
+    /// Answers all rings so far; whether there were any. Never sleeps, unless the
+    /// doorbell blocks and somebody else answers it at the same time.
     pub fn answer(&self) -> bool {
         let mut count = [0; 8];
-        is_readable(&self.0) && rustix::io::read(&self.0, &mut count).is_ok()
+        (!self.blocking || is_readable(&self.fd)) && rustix::io::read(&self.fd, &mut count).is_ok()
     }
 }
 
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

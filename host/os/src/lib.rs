@@ -30,14 +30,14 @@ mod refused;
 mod signals;
 mod socket;
 
-pub use child::{Change, Child, End, Origin, Stop, die_with_parent, new_session};
+pub use child::{Change, Child, End, Origin, Stop, close_inherited, die_with_parent, new_session};
 pub use enter::{Entry, enter};
 pub use event::{EventFd, Joined, poll_until};
 pub use machine::{Ticks, cpu_count};
 pub use memory::{Mapping, SharedMemory, page_size};
 pub use place::{Placed, Protection, guard, place};
 pub use refused::Refused;
-pub use signals::{Signals, signal_name};
+pub use signals::{Caught, Signals, signal_name};
 pub use socket::{Channel, Listener, Peer, Received};
 
 /// The system's error numbers, for telling refusals apart.

@@ -8,6 +8,15 @@ use std::ptr;
 
 use crate::Refused;
 
+/// A signal that came out of the descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caught {
+    /// One or more children changed.
+    Child,
+    /// Somebody asks this process to end, by this signal.
+    End(i32),
+}
+
 /// Some signals, taken from a descriptor instead of interrupting the program.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
@@ -41,12 +50,13 @@ impl Signals {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// The next signal that came, if there is one. `SIGCHLD` stands for any number of changes of children.
-    pub fn next(&self) -> Option<i32> {
+    /// The next signal that came, if there is one.
+    pub fn next(&self) -> Option<Caught> {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         let len = rustix::io::read(&self.0, &mut info).ok()?;
         let number = info.first_chunk().filter(|_| len == info.len())?;
-        Some(u32::from_ne_bytes(*number).cast_signed())
+        let number = u32::from_ne_bytes(*number).cast_signed();
+        Some(if number == libc::SIGCHLD { Caught::Child } else { Caught::End(number) })
     }
 }
 
@@ -123,6 +133,6 @@ mod tests {
             unsafe { libc::pthread_kill(me, libc::SIGHUP) };
             (signals.next(), signals.next())
         });
-        assert_eq!(thread.join().unwrap(), (Some(libc::SIGHUP), None));
+        assert_eq!(thread.join().unwrap(), (Some(Caught::End(libc::SIGHUP)), None));
     }
 }

@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use crate::{Refused, poll_until};
@@ -128,6 +128,12 @@ impl Channel {
         }
         let truncated = message.flags.contains(ReturnFlags::TRUNC);
         Ok(Some(Received { len: message.bytes, truncated, fds }))
+    }
+
+    /// Says that nothing more will come from this end; the other sees it as the end. Receiving goes on.
+    pub fn finish(&self) {
+        // The only refusal is that the other end is gone.
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
     }
 
     /// Sleeps until a message or the end is there; `false` when `deadline` is over before.

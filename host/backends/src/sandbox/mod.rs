@@ -1,0 +1,566 @@
+//! The sandbox: a remote processor on any Linux machine, with nothing installed.
+//!
+//! Firmware for this machine's instruction set, linked at fixed addresses, runs natively in a process that has its
+//! memory, two doorbells and nothing else. Three processes take part, all of the same executable:
+//!
+//! - the **main side**, which holds a [`Sandbox`];
+//! - a **warden** for each remote, which owns the memory, the doorbells, the debug seat, the watchdog and the end of
+//!   the remote, and listens for main sides that want to attach;
+//! - the **remote**, the warden's child: a boot stub maps the memory at its device addresses, gives everything else up
+//!   and jumps to the firmware.
+//!
+//! So that the executable can be all three, its `main` begins with [`hook`]. Who outlives whom is chosen by
+//! [`Lifetime`]; a remote never outlives its warden, and whoever dies first, the others clean up.
+//!
+//! What firmware finds when it starts is the hand-over page ([`sidecore_wire::sandbox`]) in the first argument register,
+//! a stack, and all other registers zero; it may read [`Entry::DOORBELL_IN`], write [`Entry::DOORBELL_OUT`], wait with
+//! `poll`, `ppoll` and `futex`, and exit. Any other system call is a crash ([`CrashKind::ForbiddenCall`]).
+//!
+//! [`CrashKind::ForbiddenCall`]: sidecore_remoteproc::CrashKind::ForbiddenCall
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use sidecore_mem::{Region, Word, sync};
+use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Mapping, SharedMemory, poll_until};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap};
+use sidecore_wire::sandbox as page;
+
+pub use self::config::{Config, Confinement, Lifetime};
+
+use self::client::{Client, lost, system};
+use self::layout::{Limits, lay_out};
+use self::protocol::{Plan, Reply, Request, Setup, VERSION, Wire};
+use self::runtime_dir::RuntimeDir;
+use crate::Kind;
+
+mod client;
+mod config;
+mod layout;
+mod protocol;
+mod runtime_dir;
+mod stub;
+mod warden;
+
+/// The sandbox's row in the table of kinds.
+pub const KIND: Kind = Kind {
+    name: "sandbox",
+    help: "firmware for this machine's instruction set, run natively in a confined process",
+};
+
+/// What wardens are called, as argument 0.
+const WARDEN_NAME: &str = "sidecore: warden";
+/// What remotes are called.
+const REMOTE_NAME: &str = "sidecore: remote";
+/// After so many kicks without a look at the warden there is one, so that kicks without end do not hide a crash.
+const KICKS_WITHOUT_LOOK: u32 = 16;
+
+/// Makes this process a warden or a remote if it was started to be one, and never returns then. Otherwise it returns
+/// at once. To be called first thing in `main`, before threads and files.
+pub fn hook() {
+    match std::env::args_os().next() {
+        Some(name) if name == WARDEN_NAME => warden::run(),
+        Some(name) if name == REMOTE_NAME => stub::run(),
+        _ => {}
+    }
+}
+
+/// A remote in the sandbox, from its main side.
+pub struct Sandbox {
+    name: String,
+    memory_limit: u64,
+    stack_size: u64,
+    lifetime: Lifetime,
+    /// `None` once the warden is lost or left.
+    client: Option<Client>,
+    /// Where the warden's socket is.
+    dir: Option<RuntimeDir>,
+    lease: Option<OwnedFd>,
+    state: State,
+    memories: MemoryMap<Arc<Mapping>>,
+    estate: Option<Estate>,
+    boot: Option<Boot>,
+    /// What is readable when something is to be done.
+    joined: Joined,
+    kicks: u32,
+    /// Findings about the runtime directory, then those of the start.
+    findings: (Vec<String>, Vec<String>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody has asked yet to take it over.
+    Found,
+    Offline,
+    Prepared,
+    Running,
+    /// It ended by itself, and the caller knows.
+    Halted,
+    Detached,
+    Lost,
+}
+
+/// What a prepared remote has, on the main side.
+struct Estate {
+    host_asleep: Word<u32, Arc<Mapping>>,
+    doorbell: SandboxDoorbell,
+    bell: EventFd,
+}
+
+impl Sandbox {
+    /// Makes a remote, with no memory yet: starts its warden.
+    ///
+    /// # Errors
+    /// The warden cannot be started; the name is bad or taken; the runtime directory cannot be used although a name or
+    /// a lifetime asks for it.
+    pub fn new(config: Config) -> Result<Self, BackendError> {
+        if !Entry::SUPPORTED {
+            return Err(BackendError::Unsupported { operation: "run firmware of this instruction set" });
+        }
+        let needs_dir = config.name.is_some() || config.lifetime != Lifetime::Tied;
+        let name = config.name.unwrap_or_else(next_name);
+        runtime_dir::check_name(&name)?;
+        let mut findings = Vec::new();
+        let opened = RuntimeDir::open(config.runtime_dir.as_deref());
+        let opened = opened.and_then(|dir| dir.listen(&name).map(|listener| (dir, listener)));
+        let listening = match opened {
+            Ok(listening) => Some(listening),
+            Err(error) if needs_dir => return Err(error),
+            Err(error) => {
+                findings.push(format!("nobody can attach: {error}"));
+                None
+            }
+        };
+        let (lease, warden_lease) = match config.lifetime {
+            Lifetime::Lease => {
+                Channel::pair().map(|(a, b)| (Some(a.into()), Some(b.into()))).map_err(system)?
+            }
+            Lifetime::Tied | Lifetime::Detached => (None, None),
+        };
+        let setup = Setup {
+            version: VERSION,
+            name: name.clone(),
+            listens: listening.is_some(),
+            leased: warden_lease.is_some(),
+            outlives: config.lifetime != Lifetime::Tied,
+            strict: config.confinement == Confinement::Strict,
+        };
+        let (channel, stdin) = Channel::pair().map_err(system)?;
+        let child = Child::spawn(&config.warden, WARDEN_NAME, &[&name], stdin.into());
+        let dir = listening.as_ref().map(|(dir, _)| dir);
+        let child = child.map_err(|refused| {
+            dir.inspect(|dir| runtime_dir::remove(dir.as_fd(), &name));
+            BackendError::System {
+                operation: format!("start the warden {}", config.warden.display()),
+                reason: refused.errno.to_string(),
+            }
+        })?;
+        let fds = listening.iter().flat_map(|(dir, listener)| [listener.as_fd(), dir.as_fd()]);
+        let fds: Vec<_> = fds.chain(warden_lease.as_ref().map(|lease: &OwnedFd| lease.as_fd())).collect();
+        let mut client = Client::new(channel, Some(child));
+        let told = client.tell(&setup.encode(), &fds);
+        drop(fds);
+        let mut sandbox = Self {
+            name,
+            memory_limit: config.memory_limit,
+            stack_size: config.stack_size,
+            lifetime: config.lifetime,
+            client: Some(client),
+            dir: listening.map(|(dir, _)| dir),
+            lease,
+            state: State::Offline,
+            memories: MemoryMap::new(),
+            estate: None,
+            boot: None,
+            joined: Joined::new().map_err(system)?,
+            kicks: 0,
+            findings: (findings, Vec::new()),
+        };
+        sandbox.keep(told)?;
+        sandbox.join_client()?;
+        Ok(sandbox)
+    }
+
+    /// Finds a remote that some main side left running, by `config.name`. The next thing to do is [`Backend::attach`].
+    /// Of the rest of `config` only `runtime_dir` matters.
+    ///
+    /// # Errors
+    /// There is no such remote, or it belongs to another user.
+    pub fn find(config: Config) -> Result<Self, BackendError> {
+        let name = config.name.ok_or(BackendError::Unsupported { operation: "be found without a name" })?;
+        runtime_dir::check_name(&name)?;
+        let channel = RuntimeDir::connect(config.runtime_dir.as_deref(), &name)?;
+        let sandbox = Self {
+            name,
+            memory_limit: config.memory_limit,
+            stack_size: config.stack_size,
+            // Whoever attaches takes nothing away by leaving; the warden knows whether a lease ends the remote.
+            lifetime: Lifetime::Detached,
+            client: Some(Client::new(channel, None)),
+            dir: None,
+            lease: None,
+            state: State::Found,
+            memories: MemoryMap::new(),
+            estate: None,
+            boot: None,
+            joined: Joined::new().map_err(system)?,
+            kicks: 0,
+            findings: Default::default(),
+        };
+        sandbox.join_client()?;
+        Ok(sandbox)
+    }
+
+    /// What the remote is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How the remote was started, once it was.
+    pub fn boot(&self) -> Option<&Boot> {
+        self.boot.as_ref()
+    }
+
+    /// The lease of a remote with [`Lifetime::Lease`]: a descriptor to keep, to hand to a child or to send to another
+    /// process. When its last copy is closed the remote ends. Until it is taken this sandbox holds it.
+    pub fn take_lease(&mut self) -> Option<OwnedFd> {
+        self.lease.take()
+    }
+
+    /// Asks the remote to ring from now on, for callers who wait for [`AsFd::as_fd`] to become readable instead of
+    /// calling [`Backend::wait`]. They look at the rings once more after this, and call `wait` when it is readable,
+    /// which takes the request back.
+    pub fn arm(&self) {
+        if let Some(estate) = &self.estate {
+            estate.host_asleep.store(1);
+            // Against the remote's "publish, then look whether the main side sleeps".
+            sync::full_fence();
+        }
+    }
+
+    fn disarm(&self) {
+        if let Some(estate) = &self.estate {
+            estate.host_asleep.store(0);
+        }
+    }
+
+    /// The remote's end comes next.
+    fn put_back(&mut self, end: Event) {
+        self.client.iter_mut().for_each(|client| client.put_back(end.clone()));
+    }
+
+    fn join_client(&self) -> Result<(), BackendError> {
+        let Some(client) = &self.client else { return Ok(()) };
+        self.joined.add(client).map_err(system)
+    }
+
+    /// Asks the warden, and takes note if it is lost.
+    fn ask(&mut self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), BackendError> {
+        let Some(client) = &mut self.client else { return Err(lost("it was lost before".to_owned())) };
+        let answer = client.ask(request);
+        self.keep(answer)
+    }
+
+    /// An answer that is no use, as an error.
+    fn confused(&mut self) -> BackendError {
+        let error = lost("it gave an answer to another question".to_owned());
+        self.keep::<()>(Err(error.clone())).err().unwrap_or(error)
+    }
+
+    /// Gives the warden up if it is lost: ends what is left of it and removes what it cannot remove itself.
+    fn keep<T>(&mut self, result: Result<T, BackendError>) -> Result<T, BackendError> {
+        if matches!(result, Err(BackendError::ExecutorLost { .. })) {
+            self.state = State::Lost;
+            // Dropping a child kills and reaps it.
+            self.client = None;
+            self.dir.take().inspect(|dir| dir.forget(&self.name));
+        }
+        result
+    }
+
+    fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
+        if self.state == expected {
+            return Ok(());
+        }
+        let state = match self.state {
+            State::Found => "not attached",
+            State::Offline => "offline",
+            State::Prepared => "prepared",
+            State::Running => "running",
+            State::Halted => "halted",
+            State::Detached => "detached",
+            State::Lost => return Err(lost("it was lost before".to_owned())),
+        };
+        Err(BackendError::WrongState { operation, state })
+    }
+
+    /// Maps what the warden sent.
+    fn take_estate(&mut self, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), BackendError> {
+        let [memory, doorbell_in, doorbell_out] =
+            <[_; 3]>::try_from(fds).map_err(|_| lost("it sent too few descriptors".to_owned()))?;
+        let region = SharedMemory::adopt(memory).and_then(|memory| memory.map()).map_err(system)?.region();
+        let mut memories = MemoryMap::new();
+        for span in plan.spans() {
+            let bytes = slice(&region, span.offset, span.len)?;
+            let at = sidecore_mem::DeviceAddr(span.at);
+            memories
+                .insert(at, bytes)
+                .map_err(|error| BackendError::Memory { name: span.name.clone(), error })?;
+        }
+        let page = slice(&region, plan.hand_over.offset, page::SIZE as u64)?;
+        let word = |at| page.word::<u32>(at).map_err(|error| lost(error.to_string()));
+        let bell = EventFd::adopt(doorbell_out).map_err(system)?;
+        self.joined.add(&bell).map_err(system)?;
+        let doorbell =
+            Bell { asleep: word(page::REMOTE_ASLEEP)?, event: EventFd::adopt(doorbell_in).map_err(system)? };
+        self.estate = Some(Estate {
+            host_asleep: word(page::HOST_ASLEEP)?,
+            doorbell: SandboxDoorbell(Some(Arc::new(doorbell))),
+            bell,
+        });
+        self.memories = memories;
+        Ok(())
+    }
+
+    /// Sleeps until the warden or the remote has something to say, armed all the while; `None` for neither in time.
+    fn sleep(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, BackendError> {
+        loop {
+            let (Some(client), Some(estate)) = (&mut self.client, &self.estate) else {
+                return Err(lost("it was lost before".to_owned()));
+            };
+            let mut fds = [PollFd::new(client, PollFlags::IN), PollFd::new(&estate.bell, PollFlags::IN)];
+            let ready = poll_until(&mut fds, deadline).map_err(system)?;
+            let [warden, rung] = fds.map(|fd| !fd.revents().is_empty());
+            if warden {
+                let event = client.next_event();
+                if let Some(event) = self.keep(event)? {
+                    return Ok(Some(event));
+                }
+            }
+            if rung {
+                return Ok(Some(Event::Kick));
+            }
+            if ready == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Backend for Sandbox {
+    type Owner = Arc<Mapping>;
+    type Doorbell = SandboxDoorbell;
+
+    fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        self.expect_state("prepare", State::Offline)?;
+        let limits = Limits {
+            page: sidecore_os::page_size() as u64,
+            total: self.memory_limit,
+            stack: self.stack_size,
+        };
+        let mut placed = memories.to_vec();
+        let plan = lay_out(&mut placed, &limits)?;
+        let request = Request::Prepare(plan);
+        let (reply, fds) = self.ask(&request)?;
+        let (Reply::Prepared(()), Request::Prepare(plan)) = (reply, request) else {
+            return Err(self.confused());
+        };
+        let taken = self.take_estate(&plan, fds);
+        if let Err(error) = self.keep(taken) {
+            // The warden has memory that we cannot use.
+            if self.state != State::Lost {
+                self.ask(&Request::Unprepare(()))?;
+            }
+            return Err(error);
+        }
+        memories.clone_from_slice(&placed);
+        self.state = State::Prepared;
+        Ok(())
+    }
+
+    fn memories(&self) -> &MemoryMap<Self::Owner> {
+        &self.memories
+    }
+
+    fn start(&mut self, boot: &Boot) -> Result<(), BackendError> {
+        self.expect_state("start", State::Prepared)?;
+        match self.ask(&Request::Start(boot.clone()))? {
+            (Reply::Started(findings), _) => {
+                self.findings.1 = findings;
+                self.boot = Some(boot.clone());
+                self.state = State::Running;
+                Ok(())
+            }
+            _ => Err(self.confused()),
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), BackendError> {
+        if self.state != State::Halted {
+            self.expect_state("stop", State::Running)?;
+        }
+        match self.ask(&Request::Stop(()))? {
+            (Reply::Done(()), _) => {
+                self.client.iter_mut().for_each(Client::forget_events);
+                self.state = State::Prepared;
+                Ok(())
+            }
+            _ => Err(self.confused()),
+        }
+    }
+
+    fn unprepare(&mut self) {
+        if matches!(self.state, State::Running | State::Halted) {
+            // What can be said against it is that the warden is lost, and the remote with it.
+            let _ = self.stop();
+        }
+        if self.state == State::Prepared && self.ask(&Request::Unprepare(())).is_ok() {
+            self.state = State::Offline;
+        }
+        if let Some(estate) = self.estate.take() {
+            self.joined.remove(&estate.bell);
+        }
+        self.memories = MemoryMap::new();
+        self.boot = None;
+        self.findings.1.clear();
+    }
+
+    fn attach(&mut self) -> Result<(), BackendError> {
+        self.expect_state("attach", State::Found)?;
+        match self.ask(&Request::Attach(VERSION))? {
+            (Reply::Attached(attached), fds) => {
+                let taken = self.take_estate(&attached.plan, fds);
+                self.keep(taken)?;
+                self.findings.1 = attached.findings;
+                self.boot = Some(attached.boot);
+                self.state = State::Running;
+                Ok(())
+            }
+            _ => Err(self.confused()),
+        }
+    }
+
+    /// Gives the remote up and leaves it running, whatever its lifetime was; a lease has to be taken before.
+    fn detach(&mut self) -> Result<(), BackendError> {
+        self.expect_state("detach", State::Running)?;
+        if self.lease.is_some() {
+            return Err(BackendError::WrongState { operation: "detach", state: "leased to this main side" });
+        }
+        match self.ask(&Request::Detach(()))? {
+            (Reply::Done(()), _) => {
+                self.client.take().into_iter().for_each(Client::leave);
+                self.state = State::Detached;
+                Ok(())
+            }
+            _ => Err(self.confused()),
+        }
+    }
+
+    fn doorbell(&self) -> Self::Doorbell {
+        self.estate.as_ref().map_or(SandboxDoorbell(None), |estate| estate.doorbell.clone())
+    }
+
+    /// Does not spin: whoever knows what to look at does so before, if more than one CPU is allowed
+    /// ([`sidecore_os::cpu_count`]).
+    ///
+    /// What the remote rang for before it ended comes first, as one last kick.
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Event>, BackendError> {
+        self.expect_state("wait", State::Running)?;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.arm();
+        if ready() {
+            self.disarm();
+            self.kicks = self.kicks.wrapping_add(1);
+            if self.kicks.is_multiple_of(KICKS_WITHOUT_LOOK)
+                && let Some(client) = &mut self.client
+            {
+                let event = client.next_event();
+                self.keep(event)?.into_iter().for_each(|event| self.put_back(event));
+            }
+            return Ok(Some(Event::Kick));
+        }
+        let came = self.sleep(deadline);
+        self.disarm();
+        let rung = self.estate.as_ref().is_some_and(|estate| estate.bell.answer());
+        match came? {
+            None | Some(Event::Kick) if !rung => Ok(None),
+            None | Some(Event::Kick) => Ok(Some(Event::Kick)),
+            Some(end) if rung => {
+                self.put_back(end);
+                Ok(Some(Event::Kick))
+            }
+            Some(end) => {
+                self.state = State::Halted;
+                Ok(Some(end))
+            }
+        }
+    }
+
+    fn findings(&self) -> Vec<String> {
+        [&self.findings.0[..], &self.findings.1[..]].concat()
+    }
+}
+
+/// Readable when [`Backend::wait`] would not sleep: something happened to the remote, or it rang. It only rings when
+/// asked to ([`Sandbox::arm`]).
+impl AsFd for Sandbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.joined.as_fd()
+    }
+}
+
+/// Ends the remote and its warden, unless it is to outlive this main side and runs.
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let stays = self.state == State::Running && self.lifetime != Lifetime::Tied && self.lease.is_none();
+        drop(self.lease.take());
+        match self.client.take() {
+            Some(client) if stays || self.state == State::Found => client.leave(),
+            Some(client) => client.end(),
+            None => {}
+        }
+    }
+}
+
+/// Rings a sandboxed remote: one load while it is awake, one system call while it sleeps. Clones ring the same remote,
+/// from any thread.
+#[derive(Clone, Debug)]
+pub struct SandboxDoorbell(Option<Arc<Bell>>);
+
+#[derive(Debug)]
+struct Bell {
+    asleep: Word<u32, Arc<Mapping>>,
+    event: EventFd,
+}
+
+impl Doorbell for SandboxDoorbell {
+    /// There is one doorbell for all rings: `notify_id` says nothing to a sandboxed remote, which looks at all of
+    /// them. Never sleeps.
+    fn ring(&self, _notify_id: u32) {
+        if let Some(bell) = &self.0
+            && bell.asleep.load() != 0
+        {
+            bell.event.ring();
+        }
+    }
+}
+
+fn slice(region: &Region<Arc<Mapping>>, offset: u64, len: u64) -> Result<Region<Arc<Mapping>>, BackendError> {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    region.slice(offset, len).map_err(|error| lost(format!("its memory is not as planned: {error}")))
+}
+
+/// A name for a remote that has none: unique among those of this process, and so on this machine for as long as the
+/// process lives.
+fn next_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("remote-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,403 @@
+//! The warden: one process a remote, which owns its memory, its doorbells, its debug seat and its end.
+//!
+//! One thread, one loop. Everything in it is bounded and nothing in it waits but the one `ppoll`, so that no client, no
+//! peer and no remote can keep it from the others.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use sidecore_mem::Region;
+use sidecore_os::{
+    Caught, Channel, EventFd, Listener, Mapping, SharedMemory, Signals, Ticks, poll_until, signal_name,
+};
+use sidecore_remoteproc::{Boot, Event};
+use sidecore_wire::sandbox as page;
+
+use self::remote::{Outcome, Remote};
+use super::protocol::{Attached, MAX_MESSAGE, Plan, Refusal, Reply, Request, Setup, VERSION, Wire};
+use super::runtime_dir;
+
+mod crash;
+mod remote;
+mod watchdog;
+
+/// Those who connected and have not said yet what they want.
+const MAX_KNOCKING: usize = 8;
+/// How long they may take to say it.
+const KNOCK_TIME: Duration = Duration::from_secs(2);
+/// How long the main side may take to say who we are.
+const SETUP_TIME: Duration = Duration::from_secs(20);
+
+/// What the process does that the main side started as `sidecore: warden`. Standard input is the main side.
+pub(super) fn run() -> ! {
+    let ticks = Ticks::begin();
+    sidecore_os::close_inherited();
+    let code = match Warden::new(ticks) {
+        Some(mut warden) => {
+            warden.serve();
+            0
+        }
+        None => 1,
+    };
+    std::process::exit(code)
+}
+
+/// What a prepared remote has.
+struct Estate {
+    plan: Plan,
+    memory: SharedMemory,
+    /// The hand-over page.
+    page: Region<Arc<Mapping>>,
+    stack: Region<Arc<Mapping>>,
+    /// Read by the remote.
+    doorbell_in: EventFd,
+    /// Read by the main side.
+    doorbell_out: EventFd,
+}
+
+impl Estate {
+    fn new(plan: Plan) -> Result<Self, Refusal> {
+        let check = "check the memory plan";
+        let total = usize::try_from(plan.total).map_err(|_| Refusal::new(check, "too much memory"))?;
+        let memory = SharedMemory::create("sidecore", total)?;
+        let region = memory.map()?.region();
+        let slice = |offset: u64, len: u64| {
+            let (offset, len) = (usize::try_from(offset), usize::try_from(len));
+            let (Ok(offset), Ok(len)) = (offset, len) else {
+                return Err(Refusal::new(check, "too much memory"));
+            };
+            region.slice(offset, len).map_err(|error| Refusal::new(check, error))
+        };
+        for span in &plan.memories {
+            slice(span.offset, span.len)?;
+        }
+        let (page, stack) =
+            (slice(plan.hand_over.offset, page::SIZE as u64)?, slice(plan.stack.offset, plan.stack.len)?);
+        // The remote sleeps in its reads; ours must never.
+        let (doorbell_in, doorbell_out) = (EventFd::new(true)?, EventFd::new(false)?);
+        Ok(Self { plan, memory, page, stack, doorbell_in, doorbell_out })
+    }
+
+    fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.memory.as_fd(), self.doorbell_in.as_fd(), self.doorbell_out.as_fd()]
+    }
+}
+
+struct Warden {
+    setup: Setup,
+    ticks: Ticks,
+    signals: Signals,
+    /// The main side, while there is one.
+    client: Option<Channel>,
+    /// The client waits for an answer; nothing more is taken from it before.
+    owes_answer: bool,
+    listening: Option<(Listener, OwnedFd)>,
+    knocking: Vec<(Channel, Instant)>,
+    lease: Option<OwnedFd>,
+    estate: Option<Estate>,
+    remote: Option<Remote>,
+    boot: Option<Boot>,
+    findings: Vec<String>,
+    /// How the remote ended, for the next main side.
+    unclaimed: Option<Event>,
+    /// Why to end, once there is a reason.
+    over: Option<String>,
+}
+
+/// What there may be to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Stub,
+    Client,
+    Lease,
+    Listener,
+    Knocking(usize),
+}
+
+impl Warden {
+    fn new(ticks: Ticks) -> Option<Self> {
+        let client = Channel::from_stdin().ok()?;
+        // Neither a terminal's keys nor its end are meant for us; nor may we keep a file system busy.
+        sidecore_os::new_session().ok()?;
+        rustix::process::chdir("/").ok()?;
+        let signals = Signals::take().ok()?;
+
+        let mut bytes = [0; MAX_MESSAGE];
+        client.wait(Some(Instant::now() + SETUP_TIME)).ok()?;
+        let received = client.receive(&mut bytes).ok()??;
+        let setup = Setup::decode(&bytes[..received.len]).ok().filter(|setup| setup.version == VERSION)?;
+        let mut fds = received.fds.into_iter();
+        let listening = if setup.listens { Some((Listener::from(fds.next()?), fds.next()?)) } else { None };
+        let lease = if setup.leased { Some(fds.next()?) } else { None };
+        Some(Self {
+            setup,
+            ticks,
+            signals,
+            client: Some(client),
+            owes_answer: false,
+            listening,
+            knocking: Vec::new(),
+            lease,
+            estate: None,
+            remote: None,
+            boot: None,
+            findings: Vec::new(),
+            unclaimed: None,
+            over: None,
+        })
+    }
+
+    fn serve(&mut self) {
+        while self.over.is_none() {
+            for source in self.wait() {
+                match source {
+                    Source::Signals => self.take_signals(),
+                    Source::Client => self.hear_client(),
+                    Source::Lease => self.over = Some("the lease ended".to_owned()),
+                    Source::Listener => self.accept(),
+                    Source::Knocking(index) => self.hear_knocking(index),
+                    Source::Stub => {} // Heard below.
+                }
+            }
+            self.knocking.retain(|(_, since)| since.elapsed() < KNOCK_TIME);
+            self.look_at_remote();
+        }
+        self.remote = None;
+        if let Some((_, dir)) = &self.listening {
+            runtime_dir::remove(dir.as_fd(), &self.setup.name);
+        }
+        let reason = self.over.take().unwrap_or_default();
+        self.tell(&Reply::Farewell(reason), false);
+    }
+
+    /// Sleeps until something is to be done.
+    fn wait(&self) -> Vec<Source> {
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut add = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Some(stub) = self.remote.as_ref().and_then(Remote::channel) {
+            add(Source::Stub, stub.as_fd(), PollFlags::IN);
+        }
+        if let Some(client) = &self.client {
+            let flags = if self.owes_answer { PollFlags::RDHUP } else { PollFlags::IN | PollFlags::RDHUP };
+            add(Source::Client, client.as_fd(), flags);
+        }
+        if let Some(lease) = &self.lease {
+            add(Source::Lease, lease.as_fd(), PollFlags::RDHUP);
+        }
+        if let Some((listener, _)) = &self.listening {
+            add(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        for (index, (peer, _)) in self.knocking.iter().enumerate().rev() {
+            // From the last on, so that the numbers stay true while some leave.
+            add(Source::Knocking(index), peer.as_fd(), PollFlags::IN | PollFlags::RDHUP);
+        }
+        let expiry = self.knocking.iter().map(|(_, since)| *since + KNOCK_TIME).min();
+        let deadline = self.remote.as_ref().and_then(Remote::deadline).into_iter().chain(expiry).min();
+        if poll_until(&mut fds, deadline).is_err() {
+            return sources; // No memory for sleeping: look at everything.
+        }
+        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut ready = sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(source, _)| source);
+        // Strangers last: accepting renumbers nobody, and hearing them may replace the client.
+        let (mut first, last): (Vec<_>, Vec<_>) =
+            ready.by_ref().partition(|source| !matches!(source, Source::Listener));
+        first.extend(last);
+        first
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(caught) = self.signals.next() {
+            match caught {
+                Caught::Child => {} // Looked at in every round.
+                Caught::End(signal) => {
+                    self.over = Some(format!("it was told to end by {}", signal_name(signal)))
+                }
+            }
+        }
+    }
+
+    fn look_at_remote(&mut self) {
+        while let (Some(remote), Some(estate)) = (&mut self.remote, &self.estate) {
+            match remote.step(estate) {
+                None => return,
+                Some(Outcome::Started(findings)) => {
+                    self.findings.clone_from(&findings);
+                    self.tell(&Reply::Started(findings), true);
+                }
+                Some(Outcome::NotStarted(refusal)) => {
+                    self.remote = None;
+                    self.tell(&Reply::Refused(refusal), true);
+                }
+                Some(Outcome::Stopped) => {
+                    self.remote = None;
+                    self.tell(&Reply::Done(()), true);
+                }
+                Some(Outcome::Ended(event)) => {
+                    self.remote = None;
+                    if self.client.is_some() {
+                        self.tell(&Reply::Ended(event), false);
+                    } else {
+                        self.unclaimed = Some(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear_client(&mut self) {
+        let Some(client) = &self.client else { return };
+        if self.owes_answer {
+            return self.lose_client(); // It went away instead of waiting.
+        }
+        let mut bytes = [0; MAX_MESSAGE];
+        let received = match client.receive(&mut bytes) {
+            Ok(Some(received)) => received,
+            Err(sidecore_os::Errno::AGAIN) => return,
+            Ok(None) | Err(_) => return self.lose_client(),
+        };
+        self.owes_answer = true;
+        match Request::decode(&bytes[..received.len]) {
+            Ok(request) => {
+                if let Err(refusal) = self.obey(request) {
+                    self.tell(&Reply::Refused(refusal), true);
+                }
+            }
+            Err(garbled) => {
+                self.tell(&Reply::Refused(Refusal::new("understand the main side", garbled)), true)
+            }
+        }
+    }
+
+    /// Does what the client asks, or begins to. Whoever ends it answers.
+    fn obey(&mut self, request: Request) -> Result<(), Refusal> {
+        let state = |operation, reason| Err(Refusal::new(operation, reason));
+        match request {
+            Request::Prepare(_) if self.estate.is_some() => state("prepare", "the remote has memory already"),
+            Request::Prepare(plan) => {
+                let estate = Estate::new(plan)?;
+                self.tell_with(&Reply::Prepared(()), &estate.descriptors());
+                self.estate = Some(estate);
+                Ok(())
+            }
+            Request::Start(_) if self.remote.is_some() => state("start", "the remote runs"),
+            Request::Start(boot) => {
+                let Some(estate) = &self.estate else { return state("start", "the remote has no memory") };
+                self.unclaimed = None;
+                self.remote = Some(Remote::boot(estate, &self.setup, &boot, &self.ticks)?);
+                self.boot = Some(boot);
+                Ok(())
+            }
+            Request::Stop(()) => {
+                match &mut self.remote {
+                    Some(remote) => remote.stop(),
+                    None => self.tell(&Reply::Done(()), true),
+                }
+                Ok(())
+            }
+            Request::Unprepare(()) if self.remote.is_some() => state("unprepare", "the remote runs"),
+            Request::Unprepare(()) => {
+                (self.estate, self.boot, self.unclaimed) = (None, None, None);
+                self.tell(&Reply::Done(()), true);
+                Ok(())
+            }
+            Request::Detach(()) if !self.is_running() => state("detach", "the remote does not run"),
+            Request::Detach(()) if self.listening.is_none() => state(
+                "detach",
+                "the remote has no socket in a runtime directory, so nobody could attach to it",
+            ),
+            Request::Detach(()) => {
+                self.setup.outlives = true;
+                self.tell(&Reply::Done(()), true);
+                Ok(())
+            }
+            Request::Attach(_) => state("attach", "this is attached already"),
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some((listener, _)) = &self.listening else { return };
+        for _ in 0..MAX_KNOCKING {
+            let Some(peer) = listener.accept() else { return };
+            // The socket is for this user alone, but it may have been handed on.
+            if !peer.peer().is_ok_and(|peer| peer.is_trusted()) {
+                continue;
+            }
+            // Whoever said nothing for longest goes.
+            if self.knocking.len() == MAX_KNOCKING {
+                self.knocking.remove(0);
+            }
+            self.knocking.push((peer, Instant::now()));
+        }
+    }
+
+    fn hear_knocking(&mut self, index: usize) {
+        let mut bytes = [0; MAX_MESSAGE];
+        let (peer, _) = self.knocking.remove(index);
+        let Ok(Some(received)) = peer.receive(&mut bytes) else { return };
+        let Ok(Request::Attach(version)) = Request::decode(&bytes[..received.len]) else { return };
+        let refusal = match (&self.client, &self.estate, &self.boot) {
+            _ if version != VERSION => format!("its warden speaks version {VERSION}, not {version}"),
+            (Some(client), ..) => {
+                let pid = client.peer().map_or(0, |peer| peer.pid);
+                format!("process {pid} is its main side; there can be one at a time")
+            }
+            (None, Some(estate), Some(boot)) => {
+                let attached = Attached {
+                    plan: estate.plan.clone(),
+                    boot: boot.clone(),
+                    findings: self.findings.clone(),
+                };
+                let sent = peer.send(&Reply::Attached(attached).encode(), &estate.descriptors());
+                if sent.is_ok() {
+                    self.client = Some(peer);
+                    self.owes_answer = false;
+                    if let Some(event) = self.unclaimed.take() {
+                        self.tell(&Reply::Ended(event), false);
+                    }
+                }
+                return;
+            }
+            (None, ..) => "it has not been started".to_owned(),
+        };
+        // It may have gone; then it does not matter.
+        let _ = peer.send(&Reply::Refused(Refusal::new("attach to the remote", refusal)).encode(), &[]);
+    }
+
+    fn tell(&mut self, reply: &Reply, is_answer: bool) {
+        self.owes_answer &= !is_answer;
+        self.send(reply, &[]);
+    }
+
+    fn tell_with(&mut self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        self.owes_answer = false;
+        self.send(reply, fds);
+    }
+
+    fn send(&mut self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        let Some(client) = &self.client else { return };
+        if client.send(&reply.encode(), fds).is_err() {
+            // It is gone, or asks and asks and does not listen.
+            self.lose_client();
+        }
+    }
+
+    fn lose_client(&mut self) {
+        self.client = None;
+        self.owes_answer = false;
+        let lives_on = self.setup.outlives && (self.is_running() || self.unclaimed.is_some());
+        if !lives_on && self.over.is_none() {
+            self.over = Some("the main side is gone".to_owned());
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.remote.as_ref().is_some_and(Remote::is_running)
+    }
+}

@@ -1,0 +1,286 @@
+//! The remote as its warden sees it: a child that boots, runs and ends.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sidecore_os::{Change, Channel, Child, End, Entry, Errno, Origin, Stop, Ticks, cpu_count, signal_name};
+use sidecore_remoteproc::{Boot, Event};
+use sidecore_wire::sandbox as page;
+
+use super::super::protocol::{MAX_MESSAGE, Refusal, StubOrder, StubReport, Wire};
+use super::super::{REMOTE_NAME, Setup};
+use super::watchdog::{Look, Watchdog};
+use super::{Estate, crash};
+
+/// How long a boot stub may take.
+const BOOT_TIME: Duration = Duration::from_secs(10);
+/// How long a hung remote may take to stop for a look at its registers.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// A remote's process. It is killed and reaped when dropped.
+pub(super) struct Remote {
+    child: Child,
+    phase: Phase,
+    watchdog: Watchdog,
+    /// Whether job control holds it.
+    held: bool,
+    /// The last signal that somebody sent it.
+    sent: Option<i32>,
+    /// Since when it is being stopped because it hangs.
+    hung: Option<Instant>,
+}
+
+enum Phase {
+    /// The boot stub runs, and reports here.
+    Booting { channel: Channel, findings: Vec<String>, ready: bool, deadline: Instant },
+    /// Firmware runs.
+    Running,
+    /// It was killed; what to say once it is reaped.
+    Ending(Outcome),
+}
+
+/// Where a remote has come to.
+pub(super) enum Outcome {
+    /// Firmware runs, so confined.
+    Started(Vec<String>),
+    /// Firmware never ran. The remote is gone.
+    NotStarted(Refusal),
+    /// The remote ended by itself, and is gone.
+    Ended(Event),
+    /// It was stopped by us, and is gone.
+    Stopped,
+}
+
+impl Remote {
+    /// Starts a boot stub and tells it what to do.
+    pub(super) fn boot(estate: &Estate, setup: &Setup, boot: &Boot, ticks: &Ticks) -> Result<Self, Refusal> {
+        fill_page(estate, boot, ticks)?;
+        // Rings for the remote that was here before.
+        estate.doorbell_in.answer();
+        estate.doorbell_out.answer();
+
+        let (channel, stub) = Channel::pair()?;
+        let mut child = Child::spawn(Path::new("/proc/self/exe"), REMOTE_NAME, &[&setup.name], stub.into())?;
+        let mut findings = Vec::new();
+        if let Err(refused) = child.trace() {
+            findings.push(format!(
+                "no debug seat ({refused}): crashes come without address and registers, and stops by job control may \
+                 look like hangs"
+            ));
+        }
+        let order = StubOrder {
+            warden: rustix::process::getpid().as_raw_nonzero().get(),
+            strict: setup.strict,
+            plan: estate.plan.clone(),
+            entry: boot.entry.0,
+        };
+        channel
+            .send(&order.encode(), &estate.descriptors())
+            .map_err(|errno| Refusal::new("order a boot", errno))?;
+        let now = Instant::now();
+        let phase = Phase::Booting { channel, findings, ready: false, deadline: now + BOOT_TIME };
+        Ok(Self { child, phase, watchdog: Watchdog::new(now), held: false, sent: None, hung: None })
+    }
+
+    /// Whether firmware runs.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Kills it, whatever it is doing.
+    pub(super) fn stop(&mut self) {
+        self.end_with(Outcome::Stopped);
+    }
+
+    /// What the boot stub reports by, as long as it does.
+    pub(super) fn channel(&self) -> Option<&Channel> {
+        match &self.phase {
+            Phase::Booting { channel, .. } => Some(channel),
+            Phase::Running | Phase::Ending(_) => None,
+        }
+    }
+
+    /// When [`Remote::step`] is due though nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Booting { deadline, .. } => Some(*deadline),
+            Phase::Running => Some(self.hung.map_or(self.watchdog.next(), |since| since + STOP_TIME)),
+            Phase::Ending(_) => None,
+        }
+    }
+
+    /// Looks at everything that may have happened to the remote; to be called until it says nothing. The remote is
+    /// gone after any outcome but [`Outcome::Started`].
+    pub(super) fn step(&mut self, estate: &Estate) -> Option<Outcome> {
+        let now = Instant::now();
+        // Before the child itself: what it did before it said that it runs is not the firmware's doing.
+        if let Some(started) = self.hear_stub(now) {
+            return Some(started);
+        }
+        loop {
+            match self.child.next_change() {
+                Ok(Some(Change::Stopped(stop))) => self.stopped(estate, stop),
+                Ok(Some(Change::Continued)) => self.held = false,
+                Ok(Some(Change::Ended(end))) => return Some(self.ended(estate, end)),
+                Ok(None) => break,
+                // Nobody else can reap our children; if it happens all the same, the remote is gone.
+                Err(_) => return Some(self.ended(estate, End::Killed(0))),
+            }
+        }
+        if self.is_running() {
+            self.look_at_watchdog(estate, now);
+        }
+        None
+    }
+
+    fn hear_stub(&mut self, now: Instant) -> Option<Outcome> {
+        let Phase::Booting { channel, findings, ready, deadline } = &mut self.phase else { return None };
+        let mut bytes = [0; MAX_MESSAGE];
+        let refusal = loop {
+            match channel.receive(&mut bytes) {
+                Ok(Some(received)) => match StubReport::decode(&bytes[..received.len]) {
+                    Ok(StubReport::Finding(finding)) => findings.push(finding),
+                    Ok(StubReport::Ready(())) => *ready = true,
+                    Ok(StubReport::Refused(refusal)) => break refusal,
+                    Err(garbled) => break Refusal::new("boot the remote", garbled),
+                },
+                Ok(None) if *ready => {
+                    let findings = std::mem::take(findings);
+                    self.phase = Phase::Running;
+                    self.watchdog = Watchdog::new(now);
+                    return Some(Outcome::Started(findings));
+                }
+                Err(Errno::AGAIN) if now < *deadline => return None,
+                Err(Errno::AGAIN) => {
+                    let reason = format!("the boot stub did not finish within {} s", BOOT_TIME.as_secs());
+                    break Refusal::new("boot the remote", reason);
+                }
+                // It died; its end tells more.
+                Ok(None) | Err(_) => return None,
+            }
+        };
+        self.end_with(Outcome::NotStarted(refusal));
+        None
+    }
+
+    fn stopped(&mut self, estate: &Estate, stop: Stop) {
+        if let Phase::Ending(_) = self.phase {
+            return; // The kill is on its way.
+        }
+        let resumed = match stop {
+            Stop::Signal { signal, origin: origin @ Origin::Fault { .. } } => {
+                let crash = crash::at_signal(&self.child, estate, signal, origin);
+                let outcome = if self.is_running() {
+                    Outcome::Ended(Event::Crashed(crash))
+                } else {
+                    let at = crash.pc.map(|pc| format!(" at {pc}")).unwrap_or_default();
+                    let reason = format!("the boot stub crashed with {}{at}", signal_name(signal));
+                    Outcome::NotStarted(Refusal::new("boot the remote", reason))
+                };
+                return self.end_with(outcome);
+            }
+            Stop::JobControl | Stop::Trap if self.hung.is_some() => {
+                let crash = crash::hang(&self.child, estate);
+                return self.end_with(Outcome::Ended(Event::Crashed(crash)));
+            }
+            Stop::Signal { signal, origin: Origin::Outside } => {
+                self.sent = Some(signal);
+                self.child.resume(signal)
+            }
+            Stop::JobControl => {
+                self.held = true;
+                if self.child.is_traced() { self.child.stay_stopped() } else { Ok(()) }
+            }
+            Stop::Trap => {
+                self.held = false;
+                self.child.resume(0)
+            }
+        };
+        if let Err(refused) = resumed {
+            // It would stay stopped for ever.
+            let reason = Refusal::new("let the remote run on", refused);
+            let crash = crash::killed(estate, true, 0, Some(0));
+            self.end_with(if self.is_running() {
+                Outcome::Ended(Event::Crashed(crash))
+            } else {
+                Outcome::NotStarted(reason)
+            });
+        }
+    }
+
+    fn ended(&mut self, estate: &Estate, end: End) -> Outcome {
+        match std::mem::replace(&mut self.phase, Phase::Ending(Outcome::Stopped)) {
+            Phase::Ending(outcome) => outcome,
+            Phase::Running => Outcome::Ended(match end {
+                End::Exited(code) => Event::Exited { code },
+                End::Killed(signal) => {
+                    Event::Crashed(crash::killed(estate, self.child.is_traced(), signal, self.sent))
+                }
+            }),
+            Phase::Booting { .. } => {
+                let reason = match end {
+                    End::Exited(code) => format!("the boot stub ended with code {code}"),
+                    End::Killed(signal) => format!("the boot stub was killed by {}", signal_name(signal)),
+                };
+                Outcome::NotStarted(Refusal::new("boot the remote", reason))
+            }
+        }
+    }
+
+    fn look_at_watchdog(&mut self, estate: &Estate, now: Instant) {
+        if let Some(since) = self.hung {
+            if now.saturating_duration_since(since) >= STOP_TIME {
+                let crash = crash::hang(&self.child, estate);
+                self.end_with(Outcome::Ended(Event::Crashed(crash)));
+            }
+            return;
+        }
+        if now < self.watchdog.next() {
+            return;
+        }
+        let word = |at| estate.page.load::<u32>(at).unwrap_or(0);
+        let look = Look {
+            period_ms: word(page::WATCHDOG_PERIOD_MS),
+            count: word(page::WATCHDOG_COUNT),
+            asleep: word(page::REMOTE_ASLEEP) != 0,
+            cpu_time: self.child.cpu_time().ok().filter(|_| !self.held),
+        };
+        if self.watchdog.look(now, look) {
+            if self.child.is_traced() && self.child.interrupt().is_ok() {
+                self.hung = Some(now);
+            } else {
+                let crash = crash::hang(&self.child, estate);
+                self.end_with(Outcome::Ended(Event::Crashed(crash)));
+            }
+        }
+    }
+
+    /// Kills it; the outcome is told once it is gone, so that its memory stands still then.
+    fn end_with(&mut self, outcome: Outcome) {
+        self.child.kill();
+        self.phase = Phase::Ending(outcome);
+    }
+}
+
+/// Tells the firmware what it must know.
+fn fill_page(estate: &Estate, boot: &Boot, ticks: &Ticks) -> Result<(), Refusal> {
+    let plan = &estate.plan;
+    let hand_over = page::HandOver {
+        table_da: boot.table.map_or(0, |(at, _)| at.0),
+        table_len: boot.table.map_or(0, |(_, len)| len),
+        tick_hz: ticks.frequency(),
+        cpu_count: cpu_count(),
+        doorbell_in: Entry::DOORBELL_IN,
+        doorbell_out: Entry::DOORBELL_OUT,
+        stack_top: plan.stack.at + plan.stack.len,
+        stack_size: plan.stack.len,
+        memories_count: u32::try_from(plan.memories.len()).unwrap_or(u32::MAX),
+    };
+    estate
+        .page
+        .write(0, &hand_over.emit())
+        .map_err(|error| Refusal::new("fill the hand-over page", error))?;
+    // The stub's way in needs a stack that begins with zeros, and a remote of before may have left others.
+    let top = estate.stack.len().saturating_sub(64);
+    estate.stack.clear(top, 64).map_err(|error| Refusal::new("clear the stack", error))
+}

@@ -1,0 +1,146 @@
+//! The remote's watchdog: a count in the hand-over page that firmware promises to keep moving.
+
+use std::time::{Duration, Instant};
+
+/// Least and most time between two looks at an armed watchdog.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// Firmware that arms its watchdog does so early: how long to look for it often, and how often then and later.
+const EARLY: Duration = Duration::from_secs(1);
+const EARLY_LOOK: Duration = Duration::from_millis(50);
+const LATE_LOOK: Duration = Duration::from_millis(500);
+/// On a machine that is too busy to let the remote run, a period may become this many.
+const MOST_PERIODS: u32 = 4;
+
+/// What one look at the remote shows. All but the last comes from the remote itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// What firmware promises: one count at least in so many milliseconds; 0 for no promise.
+    pub(super) period_ms: u32,
+    /// Its count.
+    pub(super) count: u32,
+    /// Whether it waits, or is about to.
+    pub(super) asleep: bool,
+    /// How long the remote has run on a CPU, or `None` if somebody stopped it.
+    pub(super) cpu_time: Option<Duration>,
+}
+
+/// Decides when silence has become a hang.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watchdog {
+    began: Instant,
+    /// The count, when it was first seen, and the CPU time then; `None` while nothing is to be expected.
+    counting: Option<(u32, Instant, Duration)>,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// Watches from now on.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { began: now, counting: None, next: now + EARLY_LOOK }
+    }
+
+    /// When to look next.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Takes a look into account; whether the remote hangs.
+    ///
+    /// It does if the count stood still for a period in which the remote neither waited nor was stopped, and in which
+    /// it had a CPU for half of the time: a remote that the machine does not let run has four periods.
+    pub(super) fn look(&mut self, now: Instant, look: Look) -> bool {
+        let Some(cpu_time) = look.cpu_time.filter(|_| look.period_ms != 0 && !look.asleep) else {
+            self.counting = None;
+            self.next = now + self.interval(now, look.period_ms);
+            return false;
+        };
+        self.next = now + self.interval(now, look.period_ms);
+        let (count, since, cpu_then) = *self.counting.get_or_insert((look.count, now, cpu_time));
+        if count != look.count {
+            self.counting = Some((look.count, now, cpu_time));
+            return false;
+        }
+        let period = Duration::from_millis(look.period_ms.into());
+        let (silent, ran) = (now.saturating_duration_since(since), cpu_time.saturating_sub(cpu_then));
+        silent >= period && (ran >= period / 2 || silent >= period * MOST_PERIODS)
+    }
+
+    fn interval(&self, now: Instant, period_ms: u32) -> Duration {
+        if period_ms != 0 {
+            return Duration::from_millis(u64::from(period_ms) / 4).clamp(LOOKS.0, LOOKS.1);
+        }
+        if now.saturating_duration_since(self.began) < EARLY { EARLY_LOOK } else { LATE_LOOK }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bench {
+        began: Instant,
+        watchdog: Watchdog,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let began = Instant::now();
+            Self { began, watchdog: Watchdog::new(began) }
+        }
+
+        /// A look at `ms`, at a remote with a period of 100 ms that has run for `ran` ms.
+        fn look(&mut self, ms: u64, count: u32, asleep: bool, ran: Option<u64>) -> bool {
+            let cpu_time = ran.map(Duration::from_millis);
+            let look = Look { period_ms: 100, count, asleep, cpu_time };
+            self.watchdog.look(self.began + Duration::from_millis(ms), look)
+        }
+    }
+
+    #[test]
+    fn a_count_that_stands_still_for_a_period_is_a_hang() {
+        let mut bench = Bench::new();
+        assert!(!bench.look(0, 7, false, Some(0)));
+        assert!(!bench.look(99, 7, false, Some(99)));
+        assert!(bench.look(100, 7, false, Some(100)));
+    }
+
+    #[test]
+    fn a_count_that_moves_is_none_even_if_it_wraps() {
+        let mut bench = Bench::new();
+        for (ms, count) in [(0, u32::MAX), (90, 0), (180, 1), (270, 2)] {
+            assert!(!bench.look(ms, count, false, Some(ms)));
+        }
+    }
+
+    #[test]
+    fn a_remote_that_waits_or_is_stopped_does_not_hang() {
+        let mut bench = Bench::new();
+        assert!(!bench.look(0, 7, false, Some(0)));
+        assert!(!bench.look(1000, 7, true, Some(0)));
+        assert!(!bench.look(2000, 7, false, Some(0)), "silence begins when it wakes up");
+        assert!(!bench.look(3000, 7, false, None));
+        assert!(!bench.look(4000, 7, false, Some(0)), "or runs on");
+        assert!(bench.look(4400, 7, false, Some(0)), "it may be blocked where it should not");
+    }
+
+    #[test]
+    fn a_remote_that_gets_no_cpu_has_more_time() {
+        let mut bench = Bench::new();
+        assert!(!bench.look(0, 7, false, Some(0)));
+        assert!(!bench.look(399, 7, false, Some(49)));
+        assert!(bench.look(400, 7, false, Some(49)));
+    }
+
+    #[test]
+    fn looks_are_as_far_apart_as_the_period_allows() {
+        let mut watchdog = Watchdog::new(Instant::now());
+        let now = watchdog.next() + EARLY;
+        let mut next = |period_ms| {
+            let look = Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::ZERO) };
+            watchdog.look(now, look);
+            watchdog.next() - now
+        };
+        assert_eq!([next(1), next(100), next(u32::MAX)], [LOOKS.0, Duration::from_millis(25), LOOKS.1]);
+        assert_eq!(next(0), LATE_LOOK);
+    }
+}

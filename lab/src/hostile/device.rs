@@ -12,17 +12,50 @@ use crate::rigs::Heap;
 use crate::tape::Tape;
 
 /// Plays a hostile driver against our device, as the bytes have it: the first is the ring's size and features, the
-/// next two the used index that the device finds, the rest are calls and writes.
+/// next two the used index that the device finds, the rest are calls and writes. Answers how many chains went there
+/// and back.
 ///
 /// # Panics
 /// The device does what it must not.
-pub fn play_device(bytes: &[u8]) {
+pub fn play_device(bytes: &[u8]) -> usize {
     let mut tape = Tape::new(bytes);
     let mut play = Play::new(&mut tape);
     while !tape.is_at_end() {
         play.step(&mut tape);
     }
+    play.round_trips
 }
+
+/// What happens next: a call of our side's, or what the driver does to the memory.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    PopAvailable,
+    Single,
+    Walk,
+    AddUsed,
+    Publish,
+    UndoPop,
+    Wish,
+    WalkWhileItChanges,
+    Offer,
+    Lie,
+    WriteAnyWord,
+}
+
+/// In the order of their numbers on the tape.
+const STEPS: [Step; 11] = [
+    Step::PopAvailable,
+    Step::Single,
+    Step::Walk,
+    Step::AddUsed,
+    Step::Publish,
+    Step::UndoPop,
+    Step::Wish,
+    Step::WalkWhileItChanges,
+    Step::Offer,
+    Step::Lie,
+    Step::WriteAnyWord,
+];
 
 struct Play {
     ground: Ground,
@@ -35,6 +68,7 @@ struct Play {
     told: u16,
     returned: u16,
     published: u16,
+    round_trips: usize,
 }
 
 impl Play {
@@ -43,23 +77,33 @@ impl Play {
         let found = tape.u16();
         ground.set_word(ground.rig.layout.used_index(), found);
         let (device, map) = (ground.rig.device(), ground.rig.map());
-        Self { ground, device, map, out: vec![], taken: 0, told: 0, returned: found, published: found }
+        Self {
+            ground,
+            device,
+            map,
+            out: vec![],
+            taken: 0,
+            told: 0,
+            returned: found,
+            published: found,
+            round_trips: 0,
+        }
     }
 
     fn step(&mut self, tape: &mut Tape<'_>) {
         let before = self.ground.picture();
-        match tape.below(12) {
-            0 | 1 => self.pop_available(),
-            2 => self.single(tape),
-            3 => self.walk(tape),
-            4 => self.add_used(tape),
-            5 => self.publish(),
-            6 => self.undo_pop(),
-            7 => self.wish(tape.flag()),
-            8 => return self.walk_while_it_changes(tape),
-            9 => return self.offer(tape),
-            10 => return self.ground.lie(tape),
-            _ => return self.ground.write_any_word(tape),
+        match STEPS[tape.below(STEPS.len())] {
+            Step::PopAvailable => self.pop_available(),
+            Step::Single => self.single(tape),
+            Step::Walk => self.walk(tape),
+            Step::AddUsed => self.add_used(tape),
+            Step::Publish => self.publish(),
+            Step::UndoPop => self.undo_pop(),
+            Step::Wish => self.wish(tape.flag()),
+            Step::WalkWhileItChanges => return self.walk_while_it_changes(tape),
+            Step::Offer => return self.offer(tape),
+            Step::Lie => return self.ground.lie(tape),
+            Step::WriteAnyWord => return self.ground.write_any_word(tape),
         }
         // It writes no byte that is the driver's.
         let after = self.ground.picture();
@@ -196,6 +240,7 @@ impl Play {
         assert_eq!(self.ground.used(self.returned), UsedElement { id: head.into(), len });
         assert_eq!(self.ground.used_index(), index, "shown before it was published");
         self.returned = self.returned.wrapping_add(1);
+        self.round_trips += 1;
     }
 
     fn publish(&mut self) {

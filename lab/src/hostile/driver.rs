@@ -14,18 +14,50 @@ use crate::rigs::{DATA_ADDR, Heap};
 use crate::tape::Tape;
 
 /// Plays a hostile device against our driver, as the bytes have it: the first is the ring's size and features, the
-/// rest are calls and writes.
+/// rest are calls and writes. Answers how many chains went there and back.
 ///
 /// # Panics
 /// The driver does what it must not.
-pub fn play_driver(bytes: &[u8]) {
+pub fn play_driver(bytes: &[u8]) -> usize {
     let mut tape = Tape::new(bytes);
     let mut play = Play::new(&mut tape);
     while !tape.is_at_end() {
         play.step(&mut tape);
     }
     play.balance();
+    play.round_trips
 }
+
+/// What happens next: a call of our side's, or what the device does to the memory.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    Reserve,
+    Offer,
+    Add,
+    AddIndirect,
+    Publish,
+    PopUsed,
+    Free,
+    Wish,
+    Complete,
+    Lie,
+    WriteAnyWord,
+}
+
+/// In the order of their numbers on the tape.
+const STEPS: [Step; 11] = [
+    Step::Reserve,
+    Step::Offer,
+    Step::Add,
+    Step::AddIndirect,
+    Step::Publish,
+    Step::PopUsed,
+    Step::Free,
+    Step::Wish,
+    Step::Complete,
+    Step::Lie,
+    Step::WriteAnyWord,
+];
 
 /// Where a descriptor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +78,7 @@ struct Play {
     offered: u16,
     published: u16,
     taken: u16,
+    round_trips: usize,
 }
 
 impl Play {
@@ -53,24 +86,24 @@ impl Play {
         let ground = Ground::new(tape);
         let driver = ground.rig.driver();
         let places = vec![Place::Free; ground.num().into()];
-        Self { ground, driver, places, offered: 0, published: 0, taken: 0 }
+        Self { ground, driver, places, offered: 0, published: 0, taken: 0, round_trips: 0 }
     }
 
     fn step(&mut self, tape: &mut Tape<'_>) {
         let before = self.ground.picture();
         let index = self.ground.available_index();
-        match tape.below(12) {
-            0 => self.reserve(),
-            1 => self.offer(tape),
-            2 => self.add(tape),
-            3 => self.add_indirect(tape),
-            4 => return self.publish(),
-            5 | 6 => self.pop_used(),
-            7 => self.free(tape),
-            8 => self.wish(tape.flag()),
-            9 => return self.complete(tape),
-            10 => return self.ground.lie(tape),
-            _ => return self.ground.write_any_word(tape),
+        match STEPS[tape.below(STEPS.len())] {
+            Step::Reserve => self.reserve(),
+            Step::Offer => self.offer(tape),
+            Step::Add => self.add(tape),
+            Step::AddIndirect => self.add_indirect(tape),
+            Step::Publish => return self.publish(),
+            Step::PopUsed => self.pop_used(),
+            Step::Free => self.free(tape),
+            Step::Wish => self.wish(tape.flag()),
+            Step::Complete => return self.complete(tape),
+            Step::Lie => return self.ground.lie(tape),
+            Step::WriteAnyWord => return self.ground.write_any_word(tape),
         }
         // It writes no byte that is the device's, and shows nothing before it publishes.
         assert!(self.ground.picture().device == before.device);
@@ -180,6 +213,7 @@ impl Play {
                     self.move_to(part, &Place::Part, Place::Free);
                 }
                 self.taken = self.taken.wrapping_add(1);
+                self.round_trips += 1;
             }
             Err(QueueError::PeerIndexJump { ours, theirs, limit: most }) => {
                 assert_eq!((ours, theirs, most), (self.taken, claim, limit));

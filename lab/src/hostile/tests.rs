@@ -1,16 +1,19 @@
+mod storm;
+
+use std::iter::repeat_n;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{play_device, play_driver};
+use super::{device, driver, play_device, play_driver};
 use crate::tape::Seed;
 use crate::watchdog;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
     fn no_device_gets_our_driver_to_do_wrong(bytes in vec(any::<u8>(), 0..1500)) {
@@ -23,15 +26,81 @@ proptest! {
     }
 }
 
-/// Plays that are long enough for the indices to pass 65535.
+/// First bytes of a tape: rings of two descriptors with each set of features.
+const RINGS_OF_TWO: [u8; 4] = [0x01, 0x11, 0x21, 0x31];
+
+/// One word of the ring is overwritten once, between any two steps of an exchange that is honest otherwise.
 #[test]
-fn no_patience_of_a_peer_gets_our_ends_to_do_wrong() {
+fn no_single_word_at_any_moment_gets_our_ends_to_do_wrong() {
     watchdog::within(LIMIT, || {
-        for (seed, header) in [(1, 0x00), (2, 0x31), (3, 0x12), (4, 0x34)] {
-            let mut tape = Seed::new(seed).bytes(2_000_000);
-            tape[0] = header;
-            play_driver(&tape);
-            play_device(&tape);
+        for header in RINGS_OF_TWO {
+            lie_once(&[header], &driver_exchange(), driver::Step::WriteAnyWord as u8, play_driver);
+            lie_once(
+                &[header, 0xff, 0xff],
+                &device_exchange(),
+                device::Step::WriteAnyWord as u8,
+                play_device,
+            );
         }
     });
+}
+
+fn lie_once(header: &[u8], exchange: &[Vec<u8>], write: u8, play: fn(&[u8]) -> usize) {
+    let honest = [header, &exchange.concat()].concat();
+    assert_eq!(play(&honest), 4, "the exchange moves four chains");
+    // The words of the ring; those that follow are its buffers'.
+    for (moment, word) in (0..=exchange.len()).flat_map(|moment| (0..43_u16).map(move |word| (moment, word)))
+    {
+        for value in [0, 1, 2, 3, 4, 5, 0x7fff, 0x8000, 0xfffe, 0xffff_u16] {
+            let (before, after) = exchange.split_at(moment);
+            let [word_low, word_high] = word.to_le_bytes();
+            let [low, high] = value.to_le_bytes();
+            let lie = [write, word_low, word_high, low, high];
+            play(&[header, &before.concat(), &lie, &after.concat()].concat());
+        }
+    }
+}
+
+/// Our driver sends chains of two and one, twice each, to a device that gives them back.
+fn driver_exchange() -> Vec<Vec<u8>> {
+    use driver::Step::{Add, Complete, Free, PopUsed, Publish, Wish};
+    let buffer = [0, 3, 1, 16, 0, 0, 0];
+    let one = [&[Add as u8, 1][..], &buffer].concat();
+    let two = [&[Add as u8, 2][..], &buffer, &buffer].concat();
+    let home = [vec![Complete as u8, 0, 5], vec![PopUsed as u8], vec![Free as u8, 0], vec![Wish as u8, 1]];
+    let round = |chain: &Vec<u8>| [vec![chain.clone(), vec![Publish as u8]], home.to_vec()].concat();
+    [round(&two), round(&one), round(&two), round(&one)].concat()
+}
+
+/// Our device takes chains, looks at them and gives them back.
+fn device_exchange() -> Vec<Vec<u8>> {
+    use device::Step::{AddUsed, Offer, PopAvailable, Publish, Single, UndoPop, Walk, Wish};
+    // A chain of two whose second descriptor is one again, or points to a table of two.
+    let part = [3, 1, 16, 0];
+    let single = [&[Offer as u8, 1, 0, 0][..], &part, &[0]].concat();
+    let table = [&[Offer as u8, 1, 0, 0][..], &part, &[1, 8, 1], &part, &part].concat();
+    let look = [vec![PopAvailable as u8], vec![Single as u8, 0, 0], vec![Walk as u8, 0], vec![UndoPop as u8]];
+    let back = [
+        vec![PopAvailable as u8],
+        vec![AddUsed as u8, 0, 5, 0, 0, 0],
+        vec![Publish as u8],
+        vec![Wish as u8, 1],
+    ];
+    let round = |chain: &Vec<u8>| [vec![chain.clone()], look.to_vec(), back.to_vec()].concat();
+    [round(&single), round(&table), round(&single), round(&table)].concat()
+}
+
+/// Exchanges that go on until the indices have passed 65535, with lies in between.
+#[test]
+fn no_patience_of_a_peer_gets_our_ends_to_do_wrong() {
+    let plays = [(play_driver as fn(&[u8]) -> usize, driver_exchange()), (play_device, device_exchange())];
+    for (play, exchange) in plays {
+        watchdog::within(LIMIT, move || {
+            let mut seed = Seed::new(1);
+            let exchanges =
+                repeat_n(exchange.concat(), 60_000).map(|honest| [honest, seed.bytes(8)].concat());
+            let tape: Vec<u8> = [vec![0x13, 0, 0]].into_iter().chain(exchanges).flatten().collect();
+            assert!(play(&tape) > 0x1_0000);
+        });
+    }
 }

@@ -377,6 +377,9 @@ fn build_id_and_interpreter_are_read() {
         assert_eq!(firmware.interpreter(), Some("/lib/ld\\x1b.so"));
         assert_eq!(codes(&firmware), [codes::INTERPRETER]);
 
+        let many = (0..8).fold(plain(class), |elf, _| elf.info(4, other)).info(4, note).build();
+        assert_eq!(Firmware::parse(&many).unwrap().build_id(), None, "only the first eight are looked at");
+
         let file = plain(class).info(4, &note[..14]).build();
         let firmware = Firmware::parse(&file).unwrap();
         assert_eq!((firmware.build_id(), codes(&firmware)), (None, vec![codes::NOTE_MALFORMED]));
@@ -455,6 +458,14 @@ fn odd_sections_are_found() {
     let firmware = Firmware::parse(&file).unwrap();
     assert_eq!(firmware.table_section().unwrap().at, None);
     assert_eq!(codes(&firmware), [codes::TABLE_NOT_LOADED]);
+
+    // Nor is one that its segment holds only in part.
+    let mut elf = plain(Class::Elf64);
+    elf.programs[1].memsz -= 0x800;
+    elf.sections[2].offset = elf.programs[1].memsz - elf.sections[2].size + 1;
+    let mut file = elf.build();
+    file.push(0);
+    assert_eq!(Firmware::parse(&file).unwrap().table_section().unwrap().at, None);
 
     // No section headers at all.
     let file = patched(Class::Elf64, (32, 40), &[0; 4]);

@@ -195,6 +195,18 @@ fn memories_that_cannot_be_had_again_are_asked_for_at_the_next_start() {
     assert_eq!((remote.state(), remote.memories().len()), (State::Offline, 0));
     remote.start().unwrap();
     assert_eq!((remote.state(), remote.memories().len()), (State::Running, 5));
+
+    // After a crash, too: it has been stopped by then.
+    remote.backend.events.push_back(Ok(Event::Crashed(crash())));
+    wait(&mut remote).unwrap();
+    remote.backend.fail = Some("prepare");
+    assert!(remote.start().is_err());
+    assert_eq!(remote.state(), State::Offline);
+
+    // New firmware that cannot be put there does not leave the old one half there.
+    remote.backend.fail = Some("prepare");
+    assert!(load(&mut remote).is_err());
+    assert_eq!(remote.start(), Err(RemoteError::NoFirmware));
 }
 
 #[test]

@@ -235,7 +235,7 @@ impl Merged {
 
     fn join(&mut self, next: Merged) {
         let access = self.access.union(next.access);
-        self.widened |= next.widened || access != self.access || access != next.access;
+        self.widened |= access != self.access || access != next.access;
         self.access = access;
         self.last = self.last.max(next.last);
         self.segments_only &= next.segments_only;

@@ -407,6 +407,17 @@ fn segments_that_touch_and_agree_become_one_memory() {
 }
 
 #[test]
+fn a_memory_with_more_than_segments_in_it_does_not_grow_by_touching() {
+    let bytes = table(|entries| entries.rpmsg(&[ring(DATA as u32 + 0xc00, 8, 0), ring(ADDR_ANY, 8, 1)]));
+    let mut elf = Elf::with_table(Class::Elf32, &bytes);
+    elf.programs[1].memsz = 0x200;
+    let elf = elf.segment(".more", DATA + 0x1000, RW, b"x", 1);
+    let plan = plan_of(&elf, &Options::DEFAULT).unwrap();
+    let names: Vec<&str> = plan.memories().iter().map(|memory| memory.name.as_str()).collect();
+    assert_eq!(names, ["vdev0buffer", "vdev0vring1", ".text", ".data+vdev0vring0", ".more"]);
+}
+
+#[test]
 fn segments_that_share_a_page_share_their_access() {
     let elf =
         Elf::new(Class::Elf32).segment(".text", TEXT, RX, b"x", 8).segment(".data", TEXT + 8, RW, b"x", 8);
@@ -470,13 +481,20 @@ fn a_program_that_wants_an_interpreter_is_no_firmware() {
 #[test]
 fn odd_devices_are_found_but_nothing_is_counted_without_end() {
     let bytes = table(|entries| {
-        entries.rpmsg(&[ring(ADDR_ANY, 24, 5); 255]);
+        let mut rings = [ring(ADDR_ANY, 24, 5); 255];
+        rings[254].notifyid = 1;
+        entries.rpmsg(&rings);
         entries.vdev(&VdevHeader { dfeatures: 2, ..rpmsg() }, &any_rings(8), &[]);
     });
     let file = Elf::with_table(Class::Elf32, &bytes).build();
     let firmware = Firmware::parse(&file).unwrap();
     let found: Vec<Code> = firmware.findings().iter().map(|finding| finding.code).collect();
-    let expected =
-        [codes::RING_COUNT, codes::RING_DIMENSIONS, codes::NOTIFY_ID_DUPLICATE, codes::BUFFER_SIZES];
+    let expected = [
+        codes::RING_COUNT,
+        codes::RING_DIMENSIONS,
+        codes::NOTIFY_ID_DUPLICATE,
+        codes::NOTIFY_ID_DUPLICATE,
+        codes::BUFFER_SIZES,
+    ];
     assert_eq!(found, expected);
 }

@@ -25,6 +25,6 @@ pub use error::{OpenError, ReadError, SendError};
 pub use link::{Link, LinkError};
 pub use loan::{Held, Message, Outgoing};
 pub use name_service::{Directory, DirectoryError, Entry, Service};
-pub use rpmsg::{Batch, Drops, Event, Rpmsg};
+pub use rpmsg::{Batch, Delivered, Drops, Event, Rpmsg};
 pub use sidecore_wire::name_service::{Announcement, Name};
 pub use sidecore_wire::rpmsg::{ADDR_ANY, FIRST_DYNAMIC_ADDR, Header, NAME_SERVICE_ADDR};

@@ -53,6 +53,18 @@ pub enum Event<'r, L: Link, S: AsRef<[Slot]>> {
     Announcement(Announcement),
 }
 
+/// What [`Rpmsg::deliver`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an announcement is handed out here alone"]
+pub enum Delivered {
+    /// There was nothing, or only frames of no use, many of them.
+    Nothing,
+    /// The callback had a message.
+    Message,
+    /// A service came or went at the peer.
+    Announcement(Announcement),
+}
+
 impl<L: Link, S: AsRef<[Slot]>> fmt::Debug for Event<'_, L, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -199,42 +211,43 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     /// The link is broken; only a new one helps.
     pub fn poll(&self) -> Result<Option<Event<'_, L, S>>, LinkError> {
         let mut next = None;
-        self.deliver(|event| next = Some(event))?;
-        Ok(next)
+        match self.deliver(|message| next = Some(Event::Message(message)))? {
+            Delivered::Announcement(announcement) => Ok(Some(Event::Announcement(announcement))),
+            Delivered::Message | Delivered::Nothing => Ok(next),
+        }
     }
 
-    /// Hands the next thing that the peer sent to `callback`, and tells whether there was any: [`Rpmsg::poll`] for
+    /// Hands the next message to `callback`, or answers with the announcement that came instead: [`Rpmsg::poll`] for
     /// those who count instructions.
     ///
     /// # Errors
     /// As for [`Rpmsg::poll`].
     #[inline(always)]
-    pub fn deliver<'r>(&'r self, mut callback: impl FnMut(Event<'r, L, S>)) -> Result<bool, LinkError> {
+    pub fn deliver<'r>(&'r self, callback: impl FnOnce(Message<'r, L, S>)) -> Result<Delivered, LinkError> {
         for _ in 0..FRAMES_A_TURN {
             if self.is_broken.get() {
                 return Err(self.error());
             }
             let (header, rx) = match self.link.receive() {
                 Ok(Some(received)) => received,
-                Ok(None) => return Ok(false),
+                Ok(None) => return Ok(Delivered::Nothing),
                 Err(error) => return Err(self.break_link(error)),
             };
             let fits = usize::from(header.len) <= self.link.payload_room(&rx);
             match self.endpoints.find_and_learn(header.dst, header.src) {
                 Some(endpoint) if fits => {
-                    callback(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
-                    return Ok(true);
+                    // The only place that makes and hands on a message: callback and drop are compiled into it.
+                    callback(Message::new(self, rx, endpoint, header.src, header.len));
+                    return Ok(Delivered::Message);
                 }
-                // Below the line, so that a message is made in one place only: what drops it is compiled into it.
                 _ => {
                     if let Some(announcement) = self.sort_out(header.dst, header.len, fits, rx) {
-                        callback(Event::Announcement(announcement));
-                        return Ok(true);
+                        return Ok(Delivered::Announcement(announcement));
                     }
                 }
             }
         }
-        Ok(false)
+        Ok(Delivered::Nothing)
     }
 
     /// Deals with a frame that is no message for an endpoint.
@@ -273,8 +286,10 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     ) -> Result<usize, LinkError> {
         let _batch = self.batch();
         for count in 0..limit {
-            if !self.deliver(&mut callback)? {
-                return Ok(count);
+            match self.deliver(|message| callback(Event::Message(message)))? {
+                Delivered::Message => {}
+                Delivered::Announcement(announcement) => callback(Event::Announcement(announcement)),
+                Delivered::Nothing => return Ok(count),
             }
         }
         Ok(limit)

@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use sidecore_rpmsg::Event;
+use sidecore_rpmsg::Delivered;
 
 use crate::pair::{Pair, Remote};
 
@@ -47,15 +47,15 @@ pub fn batched(count: u64, len: usize) -> u64 {
 
 #[inline(never)]
 fn deliver(remote: &Remote, sum: &mut u64) {
-    let delivered = remote.deliver(|event| {
-        if let Event::Message(message) = event {
-            let mut first = [0; 8];
-            if message.read(0, &mut first).is_ok() {
-                *sum += u64::from_le_bytes(first) + message.len() as u64;
-            }
+    let delivered = remote.deliver(|message| {
+        let mut first = [0; 8];
+        if message.read(0, &mut first).is_ok() {
+            *sum += u64::from_le_bytes(first) + message.len() as u64;
         }
     });
-    assert_eq!(delivered, Ok(true));
+    if delivered != Ok(Delivered::Message) {
+        std::process::abort();
+    }
 }
 
 #[inline(never)]

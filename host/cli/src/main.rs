@@ -1,2 +1,19 @@
 //! The `sidecore` command.
-fn main() {}
+
+mod builtin;
+mod cmd;
+mod codes;
+mod failure;
+mod image;
+mod interrupts;
+mod output;
+mod remote;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // This executable is also every warden and every sandboxed remote.
+    sidecore_backends::sandbox::hook();
+    cmd::main()
+}

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 
-use sidecore_services::PeerError;
 use sidecore_services::console::server::Event;
 use sidecore_services::console::{Arguments, ArgumentsError, SERVICE, Server, Stream};
+use sidecore_services::{NoRoom, PeerError};
 
 use crate::service::{Offer, Serve, ServiceEvent};
 
@@ -99,31 +99,21 @@ impl Serve for Served {
         Ok(())
     }
 
-    fn transmit(&mut self, out: &mut [u8]) -> Option<usize> {
+    fn transmit(&mut self, out: &mut [u8]) -> Result<Option<usize>, PeerError> {
         if !self.broken {
             self.server.written(self.console.written());
         }
-        match self.server.poll(out) {
-            Ok(Some(message)) => return Some(message.len()),
-            Ok(None) => {}
-            // Buffers of less than 48 bytes carry no console.
+        match self.speak(out) {
+            Ok(len) => Ok(len),
+            // Buffers that short carry no console.
             Err(no_room) => {
                 if !self.broken {
                     self.broken = true;
                     self.events.push_back(ServiceEvent::Failed { reason: no_room.to_string() });
                 }
-                return None;
+                Ok(None)
             }
         }
-        self.fetch();
-        let pending = self.input.make_contiguous();
-        if pending.is_empty() && self.input_over {
-            return self.server.end_input(out).ok().flatten().map(<[u8]>::len);
-        }
-        let chunk = self.server.input(pending, out).ok().flatten()?;
-        let (taken, len) = (chunk.taken, chunk.message.len());
-        self.input.drain(..taken);
-        Some(len)
     }
 
     fn event(&mut self) -> Option<ServiceEvent> {
@@ -132,6 +122,21 @@ impl Serve for Served {
 }
 
 impl Served {
+    fn speak(&mut self, out: &mut [u8]) -> Result<Option<usize>, NoRoom> {
+        if let Some(message) = self.server.poll(out)? {
+            return Ok(Some(message.len()));
+        }
+        self.fetch();
+        let waiting = self.input.make_contiguous();
+        if waiting.is_empty() && self.input_over {
+            return Ok(self.server.end_input(out)?.map(<[u8]>::len));
+        }
+        let Some(chunk) = self.server.input(waiting, out)? else { return Ok(None) };
+        let (taken, len) = (chunk.taken, chunk.message.len());
+        self.input.drain(..taken);
+        Ok(Some(len))
+    }
+
     /// Takes as much input as the remote wants, and no more: what it never asks for stays where it is.
     fn fetch(&mut self) {
         let wanted = usize::try_from(self.server.input_room()).unwrap_or(usize::MAX);

@@ -26,12 +26,13 @@ enum Place<'p, B: Backend> {
 }
 
 impl<'p, B: Backend> Message<'p, B> {
-    pub(crate) fn new(device: &'p Device<B>, endpoint: rpmsg::Endpoint, parcel: Parcel<B>) -> Self {
+    /// Takes a message up that waited at a port of the same device.
+    pub(crate) fn new(device: &'p Device<B>, endpoint: rpmsg::Endpoint, parcel: Parcel<B>) -> Option<Self> {
         let place = match parcel {
-            Parcel::InPlace(held) => Place::InPlace(device.messages.resume(held)),
+            Parcel::InPlace(held) => Place::InPlace(device.messages.resume(held)?),
             Parcel::Copied { src, payload } => Place::Copied { src, payload },
         };
-        Self { device, endpoint, place }
+        Some(Self { device, endpoint, place })
     }
 
     /// The address that it came from.

@@ -135,8 +135,13 @@ impl<B: Backend> Ports<B> {
                 let message = match &port.outbox {
                     Some(message) => &message[..],
                     None => match service.transmit(&mut scratch[..*max]) {
-                        Some(len) => &scratch[..len],
-                        None => break,
+                        Ok(Some(len)) => &scratch[..len.min(*max)],
+                        Ok(None) => break,
+                        Err(error) => {
+                            let service = service.name();
+                            events.push(Event::ServiceMisused { device, service, error, count: 1 });
+                            continue;
+                        }
                     },
                 };
                 match messages.send(port.endpoint, message) {

@@ -374,7 +374,7 @@ impl<B: Backend> Processor<B> {
         let device = self.find(endpoint).ok_or(Lost::Closed)?;
         let take = || {
             let parcel = device.ports.borrow_mut().take(endpoint.inner)?;
-            Some(Message::new(device, endpoint.inner, parcel))
+            Message::new(device, endpoint.inner, parcel)
         };
         if let Some(message) = take() {
             return Ok(Some(message));

@@ -21,7 +21,10 @@ pub trait Serve: Send {
     /// Writes the next message to send into `out`, which is as long as a message can be, and answers its length; `None`
     /// while there is none. Asked after every message that came and at every poll, until there is none. What was
     /// written is sent, unless the link breaks.
-    fn transmit(&mut self, out: &mut [u8]) -> Option<usize>;
+    ///
+    /// # Errors
+    /// What came earlier and waited here broke the service's rules, and is dropped.
+    fn transmit(&mut self, out: &mut [u8]) -> Result<Option<usize>, PeerError>;
 
     /// The next thing that the application should know.
     fn event(&mut self) -> Option<ServiceEvent> {

@@ -1,0 +1,82 @@
+//! The verbs, one file each.
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::failure::Outcome;
+use crate::remote::OURS;
+
+mod explain;
+mod images;
+mod run;
+
+/// Run, inspect and talk to the other processors of a system-on-chip
+#[derive(Debug, Parser)]
+#[command(name = "sidecore", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Environment:
+  NO_COLOR         no colors, whatever the output is
+  XDG_RUNTIME_DIR  sockets of running remotes are made in sidecore/ below it
+
+Examples:
+  sidecore run hello                 run a built-in image
+  sidecore run fw.elf --dir . -- -v  run your own, with files and arguments
+  sidecore inspect fw.elf            what is in a firmware file
+  sidecore explain E0113             what an error means")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Images(images::Args),
+    Explain(explain::Args),
+}
+
+impl Command {
+    fn run(&self) -> Outcome {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Images(args) => images::run(args),
+            Self::Explain(args) => explain::run(args),
+        }
+    }
+
+    /// Whether a program reads our output, and our errors.
+    fn json(&self) -> bool {
+        match self {
+            Self::Images(args) => args.json,
+            Self::Explain(args) => args.json,
+            Self::Run(_) => false,
+        }
+    }
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.command.run().unwrap_or_else(|failure| failure.report(cli.command.json())),
+        Err(error) => {
+            // Help and versions come as errors, too, and go to the standard output. Nobody is left to tell of a refusal.
+            let _ = error.print();
+            match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                // The firmware's exit codes are none of ours.
+                _ if is_run() => ExitCode::from(OURS),
+                code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
+            }
+        }
+    }
+}
+
+/// The whole command line as data, for completions and manual pages.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn is_run() -> bool {
+    std::env::args_os().nth(1).as_deref() == Some(OsStr::new("run"))
+}

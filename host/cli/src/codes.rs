@@ -1,0 +1,85 @@
+//! The codes of the command's own errors (`E06`), and all codes that it can explain.
+
+use sidecore_remoteproc::codes::{Code, Explanation};
+
+sidecore_remoteproc::codes! {
+    error 601 IMAGE_NOT_FOUND "image-not-found"
+        "There is no such firmware file, and no built-in image of that name."
+        "Give the path of an ELF file, or one of the names that `sidecore images` lists.";
+    error 602 IMAGE_UNREADABLE "image-unreadable"
+        "The firmware file cannot be read."
+        "The message has the system's reason: check that it is a file, and yours to read.";
+    error 603 IMAGE_TOO_LARGE "image-too-large"
+        "The firmware file is larger than any that would be loaded."
+        "Check that the path names the firmware and no device or disk image; strip debug information (strip -g).";
+    error 604 ARGUMENTS "arguments"
+        "The arguments for the firmware cannot be passed on."
+        "All of them together have at most 1 MiB, and none holds a NUL.";
+    error 605 GRANT "grant"
+        "A directory cannot be granted to the remote."
+        "Use --dir HOST[:GUEST][:ro] with a directory that exists; the remote sees it as /GUEST, or under its own name.";
+    error 606 CAPTURE "capture"
+        "The frames cannot be recorded to that file."
+        "The message has the system's reason: check the path given to --pcap.";
+    error 607 OUTPUT "output"
+        "The standard output takes no more."
+        "The message has the system's reason; a full disk is the usual one.";
+    error 608 UNKNOWN_CODE "unknown-code"
+        "There is no such error code."
+        "`sidecore explain --list` shows all of them.";
+    error 609 PING_CORRUPT "ping-corrupt"
+        "An answer was not what had been sent."
+        "Something between the two sides loses, mixes up or changes messages: record the frames (run --pcap) and \
+         compare.";
+    error 610 SIGNALS "signals"
+        "Signals such as Ctrl-C cannot be caught."
+        "The message has the system's reason.";
+    error 611 WRITE_FILE "write-file"
+        "A file cannot be written."
+        "The message has the system's reason: check the path.";
+    error 612 PING_SIZE "ping-size"
+        "A message of that size cannot be sent."
+        "The message says what fits the link's buffers; give --size less, or the firmware larger buffers.";
+    error 613 STOPPED "stopped"
+        "The remote was stopped before it had done its work."
+        "Nothing, if that was you.";
+}
+
+/// The tables of all crates.
+const TABLES: &[&[Explanation]] =
+    &[sidecore_remoteproc::codes::TABLE, sidecore_processor::codes::TABLE, TABLE];
+
+/// Every code that there is.
+pub(crate) fn all() -> impl Iterator<Item = &'static Explanation> {
+    TABLES.iter().copied().flatten()
+}
+
+/// The explanation of a code.
+pub(crate) fn explanation(code: Code) -> Option<&'static Explanation> {
+    all().find(|row| row.code == code)
+}
+
+/// The explanation of a code or name as people type it.
+pub(crate) fn find(wanted: &str) -> Option<&'static Explanation> {
+    sidecore_remoteproc::codes::find(TABLES, wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_and_name_stands_for_one_thing_and_is_explained() {
+        let rows: Vec<_> = all().collect();
+        for (at, row) in rows.iter().enumerate() {
+            assert!(
+                rows[..at].iter().all(|other| other.code != row.code && other.name != row.name),
+                "{}",
+                row.name
+            );
+            assert!(row.summary.ends_with('.') && row.advice.ends_with('.'), "{}", row.name);
+            assert_eq!(find(&row.code.to_string()).map(|found| found.name), Some(row.name));
+        }
+        assert!(TABLE.is_sorted_by(|a, b| a.code < b.code));
+    }
+}

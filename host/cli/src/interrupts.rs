@@ -1,0 +1,45 @@
+//! Ctrl-C and its like: the first asks, the second does not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::{process, thread};
+
+use sidecore_processor::Waker;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::codes;
+use crate::failure::Failure;
+
+/// Signals that ask the command to end. After the first there is time to stop the remote in good order; the second
+/// ends this process at once, and the remote with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupts(Arc<AtomicI32>);
+
+impl Interrupts {
+    /// Catches them from now on; `waker` is used when the first one comes.
+    pub(crate) fn catch(waker: Waker) -> Result<Self, Failure> {
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        let cannot = |error| Failure::new(codes::SIGNALS, "cannot catch signals").because(error);
+        let mut signals = signals.map_err(cannot)?;
+        let seen = Arc::new(AtomicI32::new(0));
+        let first = Arc::clone(&seen);
+        let watch = move || {
+            for signal in signals.forever() {
+                if first.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    process::exit(128 + signal);
+                }
+                waker.wake();
+            }
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(watch);
+        thread.map_err(cannot)?;
+        Ok(Self(seen))
+    }
+
+    /// The exit code that the first of them asks for: 130 for Ctrl-C.
+    pub(crate) fn exit_code(&self) -> Option<u8> {
+        let signal = self.0.load(Ordering::Acquire);
+        (signal != 0).then(|| (128 + signal) as u8)
+    }
+}

@@ -1,0 +1,53 @@
+//! Firmware on a remote, as every command that runs some wants it.
+
+use clap::ValueEnum;
+use sidecore_backends::sandbox::{Config, Sandbox};
+use sidecore_processor::{Options, Processor};
+use sidecore_remoteproc::firmware::Machine;
+use sidecore_remoteproc::{BackendError, RemoteError};
+
+use crate::failure::Failure;
+use crate::image::{CANNOT_RUN, Image};
+
+/// What executes the firmware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum On {
+    /// A confined process on this machine.
+    #[default]
+    Sandbox,
+}
+
+/// The exit code for what is our fault and not the firmware's.
+pub(crate) const OURS: u8 = 125;
+
+/// Makes a remote and loads the image on it. It is not started yet.
+pub(crate) fn load(image: &Image, on: On, options: Options) -> Result<Processor<Sandbox>, Failure> {
+    let firmware = image.firmware()?;
+    let On::Sandbox = on;
+    let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
+    firmware.check_machine(&natives).map_err(|error| image.refused(&error))?;
+    let sandbox = Sandbox::new(Config::default()).map_err(|error| backend(&error))?;
+    let mut processor = Processor::new(sandbox, options);
+    processor.load(&firmware).map_err(|error| remote(image, &error))?;
+    Ok(processor)
+}
+
+/// Why firmware was not loaded or started: its own fault (it cannot be run) or ours.
+pub(crate) fn remote(image: &Image, error: &RemoteError) -> Failure {
+    match error {
+        RemoteError::Backend(error) => backend(error),
+        error => {
+            Failure::new(error.code(), format!("cannot run {}", image.name)).because(error).status(CANNOT_RUN)
+        }
+    }
+}
+
+fn backend(error: &BackendError) -> Failure {
+    let status = match error {
+        BackendError::Memory { .. }
+        | BackendError::MemoryRefused { .. }
+        | BackendError::Unsupported { .. } => CANNOT_RUN,
+        _ => OURS,
+    };
+    Failure::new(error.code(), "cannot make a remote").because(error).status(status)
+}

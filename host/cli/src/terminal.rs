@@ -1,0 +1,141 @@
+//! The standard streams as a remote's console: bytes go through as they are.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use sidecore_processor::Waker;
+use sidecore_processor::console::{Console, Input};
+use sidecore_services::console::Stream;
+
+/// The standard output, error and input.
+pub(crate) struct Terminal {
+    written: usize,
+    stdin: Option<Arc<Stdin>>,
+    waker: Waker,
+}
+
+impl Terminal {
+    /// `waker` is used when input comes. The standard input is left alone until the remote asks for some.
+    pub(crate) const fn new(waker: Waker) -> Self {
+        Self { written: 0, stdin: None, waker }
+    }
+}
+
+impl Console for Terminal {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Out => write_through(&mut io::stdout().lock(), bytes)?,
+            Stream::Err => write_through(&mut io::stderr().lock(), bytes)?,
+        }
+        self.written += bytes.len();
+        Ok(())
+    }
+
+    fn written(&mut self) -> usize {
+        std::mem::take(&mut self.written)
+    }
+
+    fn input(&mut self, to: &mut [u8]) -> Input {
+        let stdin = self.stdin.get_or_insert_with(|| Stdin::open(self.waker.clone()));
+        stdin.take(to)
+    }
+}
+
+/// Writes all of it, also where whoever shares the terminal has made it nonblocking.
+fn write_through(to: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(len) => bytes = &bytes[len..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            Err(error) => return Err(error),
+        }
+    }
+    loop {
+        match to.flush() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            other => return other,
+        }
+    }
+}
+
+/// The standard input, read by a thread of its own in pieces: one piece whenever all before it was taken and more is
+/// wanted. What the remote never asks for stays where it is.
+struct Stdin {
+    state: Mutex<State>,
+    wanted: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    wanted: bool,
+    over: bool,
+}
+
+const PIECE: usize = 4096;
+
+impl Stdin {
+    fn open(waker: Waker) -> Arc<Self> {
+        let stdin = Arc::new(Self { state: Mutex::default(), wanted: Condvar::new() });
+        let reader = Arc::clone(&stdin);
+        let thread = thread::Builder::new().name("stdin".to_owned()).spawn(move || reader.read(&waker));
+        if thread.is_err() {
+            stdin.lock().over = true;
+        }
+        stdin
+    }
+
+    fn take(&self, to: &mut [u8]) -> Input {
+        let mut state = self.lock();
+        if state.bytes.is_empty() {
+            if state.over {
+                return Input::End;
+            }
+            state.wanted = true;
+            self.wanted.notify_one();
+            return Input::Wait;
+        }
+        let len = state.bytes.len().min(to.len());
+        for (place, byte) in to.iter_mut().zip(state.bytes.drain(..len)) {
+            *place = byte;
+        }
+        Input::Bytes(len)
+    }
+
+    fn read(&self, waker: &Waker) {
+        let mut piece = [0; PIECE];
+        loop {
+            let asked = self.wanted.wait_while(self.lock(), |state| !state.wanted);
+            drop(asked.unwrap_or_else(PoisonError::into_inner));
+            let len = match io::stdin().lock().read(&mut piece) {
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+                // An input that cannot be read (a directory, a lost terminal) is one with nothing in it.
+                Err(_) => 0,
+            };
+            let mut state = self.lock();
+            state.wanted = false;
+            state.over = len == 0;
+            state.bytes.extend(&piece[..len]);
+            let over = state.over;
+            drop(state);
+            waker.wake();
+            if over {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,80 @@
+//! The file service: what a remote may reach of the main side's files.
+
+use std::collections::VecDeque;
+
+use sidecore_services::PeerError;
+use sidecore_services::file::server::Unanswered;
+use sidecore_services::file::{Files, SERVICE, Server};
+
+use crate::service::{Offer, Serve, ServiceEvent};
+
+/// Requests that may wait for an answer: more than a remote has buffers for, as a rule.
+const REQUESTS_MAX: usize = 256;
+
+/// Offers files to a remote. `files` makes what stands behind one channel; each channel has its own open files.
+pub fn offer<F>(mut files: impl FnMut() -> F + Send + 'static) -> Offer
+where
+    F: Files + Send + 'static,
+    F::File: Send,
+{
+    let open = move || {
+        let server = Server::<F>::new(files());
+        Some(Box::new(Served { server, greeted: false, requests: VecDeque::new(), failed: None })
+            as Box<dyn Serve>)
+    };
+    Offer { channel: SERVICE.channel, open: Box::new(open) }
+}
+
+struct Served<F: Files> {
+    server: Server<F>,
+    /// Our hello was sent.
+    greeted: bool,
+    /// Not answered yet, oldest first: a request is served once there is room for its answer.
+    requests: VecDeque<Box<[u8]>>,
+    failed: Option<ServiceEvent>,
+}
+
+impl<F> Serve for Served<F>
+where
+    F: Files + Send,
+    F::File: Send,
+{
+    fn name(&self) -> &'static str {
+        SERVICE.name
+    }
+
+    fn receive(&mut self, message: &[u8]) -> Result<(), PeerError> {
+        if self.requests.len() >= REQUESTS_MAX {
+            return Err(PeerError::OutOfTurn { message: "a request", why: "256 of them wait for an answer" });
+        }
+        self.requests.push_back(message.into());
+        Ok(())
+    }
+
+    fn transmit(&mut self, out: &mut [u8]) -> Result<Option<usize>, PeerError> {
+        if !self.greeted {
+            self.greeted = true;
+            return Ok(match self.server.hello(out) {
+                Ok(hello) => Some(hello.len()),
+                Err(no_room) => {
+                    self.failed = Some(ServiceEvent::Failed { reason: no_room.to_string() });
+                    None
+                }
+            });
+        }
+        while let Some(request) = self.requests.pop_front() {
+            match self.server.answer(&request, out) {
+                Ok(Some(answer)) => return Ok(Some(answer.len())),
+                Ok(None) => {}
+                Err(Unanswered::Peer(error)) => return Err(error),
+                // The hello found no room either, and that was told.
+                Err(Unanswered::NoRoom(_)) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn event(&mut self) -> Option<ServiceEvent> {
+        self.failed.take()
+    }
+}

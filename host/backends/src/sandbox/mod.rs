@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use sidecore_mem::{Region, Word, sync};
 use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Mapping, SharedMemory, poll_until};
-use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
 use sidecore_wire::sandbox as page;
 
 pub use self::config::{Config, Confinement, Lifetime};
@@ -85,6 +85,8 @@ pub struct Sandbox {
     boot: Option<Boot>,
     /// What is readable when something is to be done.
     joined: Joined,
+    /// Rung by whoever ends a wait from another thread.
+    waker: Arc<EventFd>,
     kicks: u32,
     /// Findings about the runtime directory, then those of the start.
     findings: (Vec<String>, Vec<String>),
@@ -176,6 +178,7 @@ impl Sandbox {
             estate: None,
             boot: None,
             joined: Joined::new().map_err(system)?,
+            waker: EventFd::new(false).map(Arc::new).map_err(system)?,
             kicks: 0,
             findings: (findings, Vec::new()),
         };
@@ -207,6 +210,7 @@ impl Sandbox {
             estate: None,
             boot: None,
             joined: Joined::new().map_err(system)?,
+            waker: EventFd::new(false).map(Arc::new).map_err(system)?,
             kicks: 0,
             findings: Default::default(),
         };
@@ -253,6 +257,7 @@ impl Sandbox {
     }
 
     fn join_client(&self) -> Result<(), BackendError> {
+        self.joined.add(&*self.waker).map_err(system)?;
         let Some(client) = &self.client else { return Ok(()) };
         self.joined.add(client).map_err(system)
     }
@@ -331,16 +336,20 @@ impl Sandbox {
             let (Some(client), Some(estate)) = (&mut self.client, &self.estate) else {
                 return Err(lost("it was lost before".to_owned()));
             };
-            let mut fds = [PollFd::new(client, PollFlags::IN), PollFd::new(&estate.bell, PollFlags::IN)];
+            let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = [fd(client.as_fd()), fd(estate.bell.as_fd()), fd(self.waker.as_fd())];
             let ready = poll_until(&mut fds, deadline).map_err(system)?;
-            let [warden, rung] = fds.map(|fd| !fd.revents().is_empty());
+            let [warden, rung, woken] = fds.map(|fd| !fd.revents().is_empty());
             if warden {
                 let event = client.next_event();
                 if let Some(event) = self.keep(event)? {
                     return Ok(Some(event));
                 }
             }
-            if rung {
+            if woken {
+                self.waker.answer();
+            }
+            if rung || woken {
                 return Ok(Some(Event::Kick));
             }
             if ready == 0 {
@@ -501,6 +510,11 @@ impl Backend for Sandbox {
                 Ok(Some(end))
             }
         }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let waker = Arc::clone(&self.waker);
+        Some(Arc::new(move || waker.ring()))
     }
 
     fn findings(&self) -> Vec<String> {

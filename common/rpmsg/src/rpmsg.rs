@@ -192,16 +192,29 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         endpoint: Endpoint,
         payloads: impl IntoIterator<Item = &'p [u8]>,
     ) -> Result<usize, SendError> {
-        let _batch = self.batch();
-        let mut sent = 0;
-        for payload in payloads {
-            match self.send(endpoint, payload) {
-                Ok(()) => sent += 1,
-                Err(SendError::Full) => break,
-                Err(error) => return Err(error),
-            }
+        let peer = self.endpoints.peer(endpoint).ok_or(SendError::EndpointClosed)?;
+        if peer == ADDR_ANY {
+            return Err(SendError::NoPeer);
         }
-        Ok(sent)
+        if self.is_broken.get() {
+            return Err(SendError::Link(self.error()));
+        }
+        let mut sent = 0;
+        let mut refused = None;
+        for payload in payloads {
+            let header =
+                Header { src: endpoint.addr(), dst: peer, reserved: 0, len: payload.len() as u16, flags: 0 };
+            if let Err(error) = self.link.send(&header, payload) {
+                refused = Some(self.refused(error));
+                break;
+            }
+            sent += 1;
+        }
+        self.flush();
+        match refused {
+            None | Some(SendError::Full) => Ok(sent),
+            Some(error) => Err(error),
+        }
     }
 
     /// Takes the next thing that the peer sent, or `None` where there is nothing (or only frames of no use, many of
@@ -224,10 +237,16 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     /// As for [`Rpmsg::poll`].
     #[inline(always)]
     pub fn deliver<'r>(&'r self, callback: impl FnOnce(Message<'r, L, S>)) -> Result<Delivered, LinkError> {
+        if self.is_broken.get() {
+            return Err(self.error());
+        }
+        self.next(callback)
+    }
+
+    /// [`Rpmsg::deliver`] for a link that is not known to be broken.
+    #[inline(always)]
+    fn next<'r>(&'r self, callback: impl FnOnce(Message<'r, L, S>)) -> Result<Delivered, LinkError> {
         for _ in 0..FRAMES_A_TURN {
-            if self.is_broken.get() {
-                return Err(self.error());
-            }
             let (header, rx) = match self.link.receive() {
                 Ok(Some(received)) => received,
                 Ok(None) => return Ok(Delivered::Nothing),
@@ -274,6 +293,31 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         None
     }
 
+    /// Hands the messages that are there to `callback`, at most `limit` of them, until an announcement comes between,
+    /// and shows the returned buffers to the peer at once. Answers how many messages there were and what ended it
+    /// ([`Delivered::Message`]: the limit).
+    ///
+    /// # Errors
+    /// The link is broken; what came before has been delivered.
+    #[inline(always)]
+    pub fn deliver_all<'r>(
+        &'r self,
+        limit: usize,
+        mut callback: impl FnMut(Message<'r, L, S>),
+    ) -> Result<(usize, Delivered), LinkError> {
+        if self.is_broken.get() {
+            return Err(self.error());
+        }
+        let _batch = self.batch();
+        for count in 0..limit {
+            match self.next(&mut callback)? {
+                Delivered::Message => {}
+                other => return Ok((count, other)),
+            }
+        }
+        Ok((limit, Delivered::Message))
+    }
+
     /// Hands everything that is there to `callback`, at most `limit` events, and shows the returned buffers to the
     /// peer at once. Answers how many events there were.
     ///
@@ -285,14 +329,20 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         mut callback: impl FnMut(Event<'r, L, S>),
     ) -> Result<usize, LinkError> {
         let _batch = self.batch();
-        for count in 0..limit {
-            match self.deliver(|message| callback(Event::Message(message)))? {
-                Delivered::Message => {}
-                Delivered::Announcement(announcement) => callback(Event::Announcement(announcement)),
-                Delivered::Nothing => return Ok(count),
+        let mut events = 0;
+        while events < limit {
+            let (messages, end) =
+                self.deliver_all(limit - events, |message| callback(Event::Message(message)))?;
+            events += messages;
+            match end {
+                Delivered::Announcement(announcement) => {
+                    callback(Event::Announcement(announcement));
+                    events += 1;
+                }
+                Delivered::Message | Delivered::Nothing => break,
             }
         }
-        Ok(limit)
+        Ok(events)
     }
 
     /// Until the returned value is dropped, sent messages and returned buffers are collected; then all of them are

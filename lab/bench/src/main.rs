@@ -11,8 +11,8 @@ fn main() {
     let mode = args.next().unwrap_or_default();
     let count = args.next().and_then(|count| count.parse().ok()).unwrap_or(100_000);
     match mode.as_str() {
-        "one-way" => println!("{}", one_way::single(count, 64)),
-        "batched" => println!("{}", one_way::batched(count, 64)),
+        "one-way" => println!("{}", one_way::single(count)),
+        "batched" => println!("{}", one_way::batched(count)),
         _ => eprintln!("bench one-way|batched COUNT"),
     }
 }

@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=link");
     let names: Vec<String> = PLATFORMS.iter().map(|platform| format!("{:?}", platform.name)).collect();
+    println!("cargo::rustc-check-cfg=cfg(sidecore_native)");
     println!("cargo::rustc-check-cfg=cfg(sidecore_platform, values({}))", names.join(", "));
 
     let (os, arch) = (env::var("CARGO_CFG_TARGET_OS")?, env::var("CARGO_CFG_TARGET_ARCH")?);
@@ -43,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The parts that need no platform still compile, for tests and documentation.
         return Ok(());
     };
+    println!("cargo::rustc-cfg=sidecore_native");
     println!("cargo::rustc-cfg=sidecore_platform={:?}", platform.name);
 
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -1,14 +1,19 @@
 //! What makes a crate a firmware image.
 
-use sidecore_mem::Region;
+use core::fmt;
 
-use crate::platform::Native;
-use crate::trace::{TRACE, Trace};
-use crate::{Remote, Resources};
+use sidecore_mem::Region;
+use sidecore_virtio::transport::table;
+
+use crate::connection::Storage;
+use crate::platform::{Native, Platform};
+use crate::remote::Base;
+use crate::trace::{TRACE, Trace, trace_line};
+use crate::{Error, Machine, Remote, Resources};
 
 /// Makes the crate a firmware image: its entry point, resource table, trace buffer and panic handler.
 ///
-/// `main` is the function that the firmware consists of, `fn(Remote) -> i32`; what it returns is the exit code.
+/// `main` is the function that the firmware consists of: it takes a [`Remote`] and returns an [`Outcome`].
 /// `resources` is a constant [`Resources`], by default [`Resources::DEFAULT`].
 ///
 /// ```ignore
@@ -20,9 +25,8 @@ use crate::{Remote, Resources};
 ///
 /// image! { main: main }
 ///
-/// fn main(_remote: Remote) -> i32 {
+/// fn main(_remote: Remote) {
 ///     trace!("up and running");
-///     0
 /// }
 /// ```
 #[macro_export]
@@ -32,7 +36,7 @@ macro_rules! image {
     };
     (main: $main:path, resources: $resources:expr $(,)?) => {
         const _: () = {
-            use $crate::__image::{FILLED, Image, Memory, Native, StaticTable, Trace, panic};
+            use $crate::__image::{FILLED, Image, Memory, Native, Outcome, StaticTable, Trace, panic};
 
             const RESOURCES: $crate::Resources = $resources;
             const TABLE_LEN: usize = RESOURCES.table_len();
@@ -47,7 +51,12 @@ macro_rules! image {
             static TABLE: StaticTable<BEFORE, AFTER> =
                 StaticTable::new(RESOURCES.table::<TABLE_LEN>(), &TRACE_MEMORY);
 
-            static IMAGE: Image = Image::new(RESOURCES, || TABLE.region(), &TRACE, $main);
+            static IMAGE: Image = Image::new::<{ RESOURCES.to_host() }, { RESOURCES.to_remote() }>(
+                RESOURCES,
+                || TABLE.region(),
+                &TRACE,
+                |remote| Outcome::code($main(remote)),
+            );
 
             $crate::__entry!(IMAGE);
 
@@ -62,28 +71,79 @@ macro_rules! image {
 /// An image's statics, as its entry needs them.
 #[derive(Clone, Copy)]
 pub struct Image {
-    #[expect(dead_code)]
     rpmsg_at: Option<usize>,
-    #[expect(dead_code)]
     table: fn() -> Region,
     trace: &'static Trace,
-    main: fn(Remote) -> i32,
+    run: fn(&Image, Native) -> i32,
+    main: fn(Remote<'_>) -> i32,
 }
 
 impl Image {
-    /// Puts the parts together.
-    pub const fn new(
+    /// Puts the parts together; the numbers are those of the rings' entries.
+    pub const fn new<const TO_HOST: usize, const TO_REMOTE: usize>(
         resources: Resources,
         table: fn() -> Region,
         trace: &'static Trace,
-        main: fn(Remote) -> i32,
+        main: fn(Remote<'_>) -> i32,
     ) -> Self {
-        Self { rpmsg_at: resources.rpmsg_at(), table, trace, main }
+        Self { rpmsg_at: resources.rpmsg_at(), table, trace, run: run::<TO_HOST, TO_REMOTE>, main }
     }
 
     /// Runs the image on its platform; gives the exit code.
-    pub(crate) fn run(&'static self, platform: Native) -> i32 {
+    pub(crate) fn run(&self, platform: Native) -> i32 {
         TRACE.publish(self.trace);
-        (self.main)(Remote::new(platform))
+        (self.run)(self, platform)
+    }
+}
+
+fn run<const TO_HOST: usize, const TO_REMOTE: usize>(image: &Image, platform: Native) -> i32 {
+    let table = (image.table)();
+    start::<_, _, TO_HOST, TO_REMOTE>(&Machine::new(platform), &table, image.rpmsg_at, image.main)
+}
+
+/// Hands `main` a remote whose resource table has its rpmsg device at this offset.
+pub(crate) fn start<P: Platform, T, const TO_HOST: usize, const TO_REMOTE: usize>(
+    machine: &Machine<P>,
+    table: &Region,
+    rpmsg_at: Option<usize>,
+    main: impl for<'s> FnOnce(Remote<'s, P>) -> T,
+) -> T {
+    let vdev = match rpmsg_at {
+        Some(at) => table::Device::new(table, at).map_err(Error::Device),
+        None => Err(Error::NoDevice),
+    };
+    let storage = Storage::<P, TO_HOST, TO_REMOTE>::new();
+    let Storage { cancelled, slots, mail } = &storage;
+    main(Remote::new(Base { machine, table, vdev: &vdev, cancelled, slots, mail }))
+}
+
+/// What an image's `main` may return: its exit code, nothing (0), or an error, which is traced and makes the exit
+/// code 1.
+pub trait Outcome {
+    /// The exit code.
+    fn code(self) -> i32;
+}
+
+impl Outcome for i32 {
+    fn code(self) -> i32 {
+        self
+    }
+}
+
+impl Outcome for () {
+    fn code(self) -> i32 {
+        0
+    }
+}
+
+impl<T: Outcome, E: fmt::Display> Outcome for Result<T, E> {
+    fn code(self) -> i32 {
+        match self {
+            Ok(outcome) => outcome.code(),
+            Err(error) => {
+                trace_line(format_args!("error: {error}"));
+                1
+            }
+        }
     }
 }

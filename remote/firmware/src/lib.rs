@@ -16,29 +16,56 @@
 //! and its profiles say `panic = "abort"`. On other machines `image!` does not exist, and the rest compiles as anywhere.
 #![no_std]
 
-mod panic;
 pub mod platform;
+
+mod panic;
 mod resources;
 mod text;
 mod trace;
 
-#[cfg(sidecore_platform = "sandbox")]
+#[cfg(test)]
+mod bench;
+#[cfg(sidecore_native)]
+mod connection;
+#[cfg(sidecore_native)]
+mod endpoint;
+#[cfg(sidecore_native)]
+mod error;
+#[cfg(sidecore_native)]
 mod image;
-#[cfg(sidecore_platform = "sandbox")]
+#[cfg(sidecore_native)]
+mod machine;
+#[cfg(sidecore_native)]
+mod mailbox;
+#[cfg(sidecore_native)]
+mod operation;
+#[cfg(sidecore_native)]
 mod remote;
+#[cfg(sidecore_native)]
+mod service;
 
-#[cfg(sidecore_platform = "sandbox")]
-pub use remote::Remote;
 pub use resources::{BufferSizes, Resources, Rpmsg};
+
+#[cfg(sidecore_native)]
+pub use {
+    connection::{Connection, Doorbell, Message, Outgoing, Wire},
+    endpoint::Endpoint,
+    error::Error,
+    image::Outcome,
+    machine::Machine,
+    operation::{Either, Operation, join, race},
+    remote::Remote,
+    service::{Console, Files},
+};
 
 #[doc(hidden)]
 pub use trace::trace_line as __trace_line;
 
 /// What `image!` expands to; no interface of its own.
-#[cfg(sidecore_platform = "sandbox")]
+#[cfg(sidecore_native)]
 #[doc(hidden)]
 pub mod __image {
-    pub use crate::image::Image;
+    pub use crate::image::{Image, Outcome};
     pub use crate::panic::panic;
     pub use crate::platform::{FILLED, Native, StaticTable};
     pub use crate::trace::Trace;

@@ -1,27 +1,86 @@
 //! The remote as its firmware sees it.
 
-use core::time::Duration;
+use core::cell::Cell;
+use core::fmt;
 
-use crate::platform::{self, Native, Platform};
+use sidecore_mem::{DeviceAddr, Region};
+use sidecore_rpmsg::Slot;
+use sidecore_virtio::transport::table;
+use sidecore_wire::resource_table::{Entry, FixedName, Table};
 
-/// The processor that the firmware runs on, handed to its `main`.
-#[derive(Debug)]
-pub struct Remote<P = Native> {
-    platform: P,
+use crate::connection::{Connection, Wire};
+use crate::mailbox::MailSlot;
+use crate::platform::{Native, Platform, SharedMap};
+use crate::resources::TABLE_MAX;
+use crate::{Error, Machine};
+
+/// The processor that the firmware runs on, handed to its `main`: not connected to the main side.
+pub struct Remote<'s, P: Platform = Native> {
+    base: Base<'s, P>,
 }
 
-impl<P: Platform> Remote<P> {
-    pub(crate) fn new(platform: P) -> Self {
-        Self { platform }
+impl<'s, P: Platform> Remote<'s, P> {
+    pub(crate) const fn new(base: Base<'s, P>) -> Self {
+        Self { base }
     }
 
-    /// The machine underneath: clock, watchdog, doorbell.
-    pub fn platform(&self) -> &P {
-        &self.platform
+    /// The machine underneath.
+    pub const fn machine(&self) -> &'s Machine<P> {
+        self.base.machine
     }
 
-    /// The time since some moment before the start.
-    pub fn now(&self) -> Duration {
-        platform::duration(self.platform.now(), self.platform.ticks_per_second())
+    #[cfg(test)]
+    pub(crate) const fn table(&self) -> &'s Region {
+        self.base.table
+    }
+
+    /// Waits until the main side's driver is there, and connects to it.
+    ///
+    /// # Errors
+    /// Nothing that waiting helps against: [`Error::NoDevice`], [`Error::Device`].
+    pub fn connect(self) -> Result<Connection<'s, P>, Error> {
+        Connection::establish(self.base)
+    }
+
+    /// The memory that the image asked for under this name ([`Resources::carveout`](crate::Resources::carveout)); `None`
+    /// if it did not, or the main side has put it where nothing is shared.
+    pub fn carveout(&self, name: &str) -> Option<Region> {
+        let name = FixedName::new(name).ok()?;
+        let mut bytes = [0; TABLE_MAX];
+        let bytes = bytes.get_mut(..self.base.table.len())?;
+        self.base.table.read(0, bytes).ok()?;
+        let table = Table::parse(bytes).ok()?;
+        let mut carveouts = table.entries().flatten().filter_map(|located| match located.entry {
+            Entry::Carveout(carveout) if carveout.name == name => Some(carveout),
+            _ => None,
+        });
+        let carveout = carveouts.next()?;
+        let mut map = SharedMap::new();
+        self.machine().platform().shared(&mut map).ok()?;
+        map.resolve(DeviceAddr(carveout.da.into()), carveout.len as usize).ok()
     }
 }
+
+impl<P: Platform> fmt::Debug for Remote<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+/// What every connection of a remote stands on.
+pub(crate) struct Base<'s, P: Platform> {
+    pub(crate) machine: &'s Machine<P>,
+    pub(crate) table: &'s Region,
+    pub(crate) vdev: &'s Result<table::Device, Error>,
+    pub(crate) cancelled: &'s [Cell<u16>],
+    pub(crate) slots: &'s [Slot],
+    pub(crate) mail: &'s [MailSlot<Wire<'s, P>>],
+}
+
+impl<P: Platform> Clone for Base<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Base<'_, P> {}

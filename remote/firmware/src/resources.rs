@@ -28,12 +28,15 @@ pub struct Resources {
     starts: [usize; MAX_ENTRIES],
     count: usize,
     trace_len: usize,
-    /// Where in `entries` the rpmsg device begins.
-    rpmsg: Option<usize>,
+    /// The rpmsg device, and where in `entries` it begins.
+    rpmsg: Option<(usize, Rpmsg)>,
 }
 
 const MAX_ENTRIES: usize = 16;
 const ENTRIES_SIZE: usize = 1024;
+
+/// Bytes of the longest table.
+pub(crate) const TABLE_MAX: usize = Header::SIZE + 4 * MAX_ENTRIES + ENTRIES_SIZE;
 
 /// The rpmsg device that an image offers: one ring and one set of buffers each way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +116,7 @@ impl Resources {
     pub const fn rpmsg(mut self, device: Rpmsg) -> Self {
         assert!(self.rpmsg.is_none(), "an image offers one rpmsg device");
         assert!(device.features >> 32 == 0, "a resource table has room for the low 32 feature bits");
-        let start = self.len;
+        let start = self.len.next_multiple_of(4);
         let buffer_sizes = if device.buffers.is_some() { F_BUFSZ } else { 0 };
         let header = VdevHeader {
             id: vdev::ID_RPMSG,
@@ -132,7 +135,7 @@ impl Resources {
         if let Some(sizes) = device.buffers {
             self = self.append(&RpmsgConfig::new(sizes.to_host, sizes.to_remote).emit());
         }
-        self.rpmsg = Some(start);
+        self.rpmsg = Some((start, device));
         self
     }
 
@@ -179,8 +182,26 @@ impl Resources {
     #[must_use]
     pub const fn rpmsg_at(&self) -> Option<usize> {
         match self.rpmsg {
-            Some(start) => Some(self.entries_at() + start),
+            Some((start, _)) => Some(self.entries_at() + start),
             None => None,
+        }
+    }
+
+    /// Entries of the rpmsg device's ring to the main side; 0 without one.
+    #[must_use]
+    pub const fn to_host(&self) -> usize {
+        match self.rpmsg {
+            Some((_, device)) => device.to_host as usize,
+            None => 0,
+        }
+    }
+
+    /// Entries of the rpmsg device's ring from the main side; 0 without one.
+    #[must_use]
+    pub const fn to_remote(&self) -> usize {
+        match self.rpmsg {
+            Some((_, device)) => device.to_remote as usize,
+            None => 0,
         }
     }
 

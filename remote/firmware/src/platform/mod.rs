@@ -10,20 +10,28 @@
 
 use core::time::Duration;
 
-use sidecore_mem::{DeviceAddr, Region};
+use sidecore_mem::{AddressMap, MapError};
 
 mod published;
 mod table;
+mod waker;
 
 #[cfg(sidecore_platform = "sandbox")]
 pub mod sandbox;
 
 pub(crate) use published::Published;
 pub use table::{FILLED, StaticTable};
+pub(crate) use waker::{take_woken, waker};
 
 /// The platform of the target that is compiled for.
 #[cfg(sidecore_platform = "sandbox")]
 pub type Native = sandbox::Sandbox;
+
+/// The memories that firmware and main side share, by device address.
+pub type SharedMap = AddressMap<(), SHARED_MAX>;
+
+/// How many of them there can be.
+pub const SHARED_MAX: usize = 32;
 
 /// A machine that firmware runs on, as far as the SDK needs it. Used by one thread of execution.
 pub trait Platform {
@@ -33,13 +41,17 @@ pub trait Platform {
     /// awake.
     fn ring(&self, notify_id: u32);
 
-    /// Waits until the main side rings or the time `until` (`None`: never) has come; may return earlier, for no
+    /// Sleeps until the main side rings or the time `until` (`None`: never) has come; may return earlier, for no
     /// reason at all.
     ///
-    /// Returns as soon as `ready` answers `true`. It is asked at least once after the doorbell has been armed, which
-    /// closes the race between the caller's last look at the rings and the sleep. An armed watchdog is fed meanwhile:
-    /// waiting is not hanging.
+    /// `ready` is asked after the doorbell has been armed and before sleeping, which closes the race between the
+    /// caller's last look at the rings and the sleep; with `true` the call returns at once. It may itself wait. An
+    /// armed watchdog is fed meanwhile: waiting is not hanging.
     fn wait(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool);
+
+    /// For how many ticks it is worth looking at the rings before [`wait`](Self::wait): about what sleeping and waking
+    /// cost, 0 where the main side cannot run meanwhile.
+    fn patience(&self) -> u64;
 
     /// The time since some moment before the start, in ticks. Never goes back and never wraps.
     fn now(&self) -> u64;
@@ -55,9 +67,11 @@ pub trait Platform {
     /// Keeps the promise of [`arm_watchdog`](Self::arm_watchdog). Cheap enough for the middle of a computation.
     fn feed_watchdog(&self);
 
-    /// The `len` bytes at `at`, if the main side may have put memory there that both share and that no part of this
-    /// image lies in; `None` otherwise.
-    fn shared(&self, at: DeviceAddr, len: usize) -> Option<Region>;
+    /// Adds the memories that both sides share, as of now; no part of the image lies in them.
+    ///
+    /// # Errors
+    /// They overlap, wrap around, or are too many.
+    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError>;
 
     /// Ends the firmware with an exit code, as a program ends.
     fn exit(&self, code: i32) -> !;

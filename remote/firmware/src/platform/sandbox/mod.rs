@@ -13,11 +13,11 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use core::time::Duration;
 
 use sidecore_mem::sync::full_fence;
-use sidecore_mem::{AccessError, DeviceAddr, Region, Word};
+use sidecore_mem::{AccessError, DeviceAddr, MapError, Region, Word};
 use sidecore_wire::Malformed;
 use sidecore_wire::sandbox::{self as page, HandOver};
 
-use super::{Platform, duration, ticks};
+use super::{Platform, SharedMap, duration, ticks};
 use crate::image::Image;
 
 pub mod bytes;
@@ -29,8 +29,8 @@ mod machine;
 #[path = "x86_64.rs"]
 mod machine;
 
-/// How long a wait looks at the rings before it sleeps: about what going to sleep and being woken costs.
-const SPIN: Duration = Duration::from_micros(50);
+/// About what going to sleep and being woken costs.
+const PATIENCE: Duration = Duration::from_micros(50);
 
 /// Where the sandbox may place memories; the image lies below, and a resource table names nothing above.
 const PLACED: core::ops::Range<u64> = 0x2000_0000..0x1_0000_0000;
@@ -38,6 +38,7 @@ const PLACED: core::ops::Range<u64> = 0x2000_0000..0x1_0000_0000;
 /// The sandbox's doorbells, clock and watchdog.
 #[derive(Debug)]
 pub struct Sandbox {
+    page: Region,
     hand_over: HandOver,
     host_asleep: Word<u32>,
     remote_asleep: Word<u32>,
@@ -45,6 +46,8 @@ pub struct Sandbox {
     watchdog_count: Word<u32>,
     /// Ticks after which a waiting firmware feeds its watchdog; 0 while none is armed.
     feed_after: Cell<u64>,
+    /// Counts the calls of `wait`.
+    waits: Cell<u32>,
     frequency: u64,
 }
 
@@ -68,40 +71,16 @@ impl Sandbox {
         let hand_over = HandOver::parse(&bytes).map_err(HandOverError::Malformed)?;
         let word = |at| region.word(at).map_err(HandOverError::Access);
         Ok(Self {
+            page: region.clone(),
             host_asleep: word(page::HOST_ASLEEP)?,
             remote_asleep: word(page::REMOTE_ASLEEP)?,
             watchdog_period_ms: word(page::WATCHDOG_PERIOD_MS)?,
             watchdog_count: word(page::WATCHDOG_COUNT)?,
             feed_after: Cell::new(0),
+            waits: Cell::new(0),
             frequency: frequency(&hand_over),
             hand_over,
         })
-    }
-
-    /// Looks at the rings for a while without going to sleep; whether that was enough.
-    fn spin(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool) -> bool {
-        if ready() {
-            return true;
-        }
-        if self.hand_over.cpu_count <= 1 {
-            // The main side cannot run while we look.
-            return false;
-        }
-        let start = self.now();
-        let span = ticks(SPIN, self.frequency);
-        loop {
-            core::hint::spin_loop();
-            if ready() {
-                return true;
-            }
-            let now = self.now();
-            if until.is_some_and(|until| now >= until) {
-                return true;
-            }
-            if now.wrapping_sub(start) >= span {
-                return false;
-            }
-        }
     }
 
     /// Sleeps until the doorbell or for at most so many ticks; whether it rang.
@@ -123,6 +102,20 @@ impl Sandbox {
             self.take_doorbell();
         }
         woken > 0
+    }
+
+    /// A memory that the main side claims to share, if it is none of ours.
+    fn shared_region(&self, start: u64, len: u64) -> Option<Region> {
+        let end = start.checked_add(len)?;
+        let HandOver { stack_top, stack_size, .. } = self.hand_over;
+        let apart = end <= stack_top.saturating_sub(stack_size) || stack_top <= start;
+        if start < PLACED.start || PLACED.end < end || !apart {
+            return None;
+        }
+        let base = NonNull::new(ptr::with_exposed_provenance_mut(start as usize))?;
+        // SAFETY: the boot stub's contract is that the memories of the hand-over page are mapped for good, readable
+        // and writable; neither the image nor the stack, so no reference of ours, lies in this one.
+        Some(unsafe { Region::from_raw(base, len as usize, ()) })
     }
 
     /// Clears the doorbell that rang, so that the next sleep is one.
@@ -160,26 +153,33 @@ impl Platform for Sandbox {
     }
 
     fn wait(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool) {
-        self.feed_watchdog();
-        if self.spin(until, ready) {
-            return;
-        }
         loop {
+            let wait = self.waits.get().wrapping_add(1);
+            self.waits.set(wait);
+            self.feed_watchdog();
             self.remote_asleep.store(1);
             // Against the main side's "publish, then look whether the remote sleeps": either it sees that we do, or we
             // see here what it published.
             full_fence();
+            let mut done = ready();
+            // Where `ready` waited too we count as awake again, and nobody would ring.
+            if !done && self.waits.get() != wait {
+                continue;
+            }
             let now = self.now();
             let left = until.map(|until| until.saturating_sub(now));
             let feed = Some(self.feed_after.get()).filter(|&feed| feed != 0);
             let span = left.map_or(feed, |left| Some(left.min(feed.unwrap_or(left))));
-            let done = ready() || left == Some(0) || self.sleep(span);
+            done = done || left == Some(0) || self.sleep(span);
             self.remote_asleep.store(0);
-            self.feed_watchdog();
             if done || feed.is_none() {
-                return;
+                return self.feed_watchdog();
             }
         }
+    }
+
+    fn patience(&self) -> u64 {
+        if self.hand_over.cpu_count <= 1 { 0 } else { ticks(PATIENCE, self.frequency) }
     }
 
     #[inline(always)]
@@ -207,18 +207,20 @@ impl Platform for Sandbox {
         self.watchdog_count.store(self.watchdog_count.load().wrapping_add(1));
     }
 
-    fn shared(&self, at: DeviceAddr, len: usize) -> Option<Region> {
-        let end = at.checked_add(len as u64)?.0;
-        let stack =
-            self.hand_over.stack_top.saturating_sub(self.hand_over.stack_size)..self.hand_over.stack_top;
-        let apart = end <= stack.start || stack.end <= at.0;
-        if at.0 < PLACED.start || PLACED.end < end || !apart {
-            return None;
+    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError> {
+        for place in 0..page::MEMORIES_MAX {
+            let at = page::MEMORIES + page::MEMORY_SIZE * place;
+            // The page is long enough for all places, so nothing is missed by this.
+            let Ok(start) = self.page.load(at) else { break };
+            let Ok(len) = self.page.load(at + size_of::<u64>()) else { break };
+            if len == 0 {
+                break;
+            }
+            if let Some(region) = self.shared_region(start, len) {
+                map.insert(DeviceAddr(start), region)?;
+            }
         }
-        let base = NonNull::new(ptr::with_exposed_provenance_mut(at.0 as usize))?;
-        // SAFETY: the boot stub's contract is that what the resource table names in this range is mapped for good,
-        // readable and writable; neither the image nor the stack, so no reference of ours, lies in it.
-        Some(unsafe { Region::from_raw(base, len, ()) })
+        Ok(())
     }
 
     fn exit(&self, code: i32) -> ! {

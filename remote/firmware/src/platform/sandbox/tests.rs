@@ -86,29 +86,37 @@ fn a_main_side_that_is_awake_is_not_rung() {
 }
 
 #[test]
-fn a_wait_ends_without_sleep_once_something_is_ready() {
-    for cpu_count in [1, 2] {
-        let bench = bench(cpu_count);
-        let mut looks = 0;
-        bench.platform.wait(None, &mut || {
-            looks += 1;
-            looks == 2
-        });
-        assert_eq!(looks, 2);
-        assert_eq!(bench.page.load::<u32>(page::REMOTE_ASLEEP).unwrap(), 0);
-    }
+fn a_wait_that_is_ready_does_not_sleep_and_has_said_that_it_may() {
+    let bench = bench(1);
+    let asleep = bench.page.word::<u32>(page::REMOTE_ASLEEP).unwrap();
+    let mut seen = None;
+    bench.platform.wait(None, &mut || seen.replace(asleep.load()).is_none());
+    assert_eq!((seen, asleep.load()), (Some(1), 0));
 }
 
 #[test]
-fn what_is_published_before_the_sleep_is_seen_with_the_asleep_word_set() {
-    let bench = bench(1);
-    let asleep = bench.page.word::<u32>(page::REMOTE_ASLEEP).unwrap();
-    let mut seen = std::vec::Vec::new();
-    bench.platform.wait(None, &mut || {
-        seen.push(asleep.load());
-        seen.len() == 2
+fn a_wait_inside_of_the_last_look_leaves_the_outer_one_wakeable() {
+    let Bench { page, platform, mut to_remote, _ends, .. } = bench(1);
+    let asleep = page.word::<u32>(page::REMOTE_ASLEEP).unwrap();
+    let mut looks = 0;
+    platform.wait(None, &mut || {
+        looks += 1;
+        assert_eq!(asleep.load(), 1);
+        match looks {
+            1 => platform.wait(None, &mut || true),
+            // The outer wait has started over; now it sleeps, and only the doorbell ends that.
+            _ => to_remote.write_all(&1_u64.to_le_bytes()).unwrap(),
+        }
+        false
     });
-    assert_eq!(seen, [0, 1]);
+    assert_eq!(looks, 2);
+}
+
+#[test]
+fn only_a_remote_with_more_than_one_processor_has_patience() {
+    assert_eq!(bench(1).platform.patience(), 0);
+    let platform = bench(2).platform;
+    assert_eq!(platform.patience(), platform.ticks_per_second().div_ceil(20_000));
 }
 
 #[test]
@@ -158,19 +166,42 @@ fn a_wait_ends_when_its_time_has_come_and_feeds_the_watchdog_meanwhile() {
 
 #[test]
 fn only_memory_that_the_sandbox_places_is_shared() {
-    let platform = bench(1).platform;
-    let shared = |at, len| platform.shared(DeviceAddr(at), len).map(|region| region.len());
-    assert_eq!(shared(0x2000_0000, 4096), Some(4096));
-    assert_eq!(shared(0xFFFF_F000, 4096), Some(4096));
-    assert_eq!(shared(0xFFFF_F000, 4097), None, "above what a table can name");
-    assert_eq!(shared(0x1FFF_FFFF, 16), None, "the image");
-    assert_eq!(shared(0x2FFE_F000, 0x1000), Some(0x1000));
-    assert_eq!(shared(0x2FFE_F000, 0x1001), None, "the stack's first byte");
-    assert_eq!(shared(0x2FFF_8000, 16), None, "inside the stack");
-    assert_eq!(shared(0x2FFF_FFFF, 16), None, "the stack's last byte");
-    assert_eq!(shared(0x3000_0000, 16), Some(16));
-    assert_eq!(shared(u64::MAX, 2), None, "wraps");
-    assert_eq!(shared(0x2000_0000, usize::MAX), None);
+    let bench = bench(1);
+    let places: [(u64, u64, bool); 11] = [
+        (0x2000_0000, 0x1000, true),
+        (0xFFFF_F000, 0x1000, true),
+        (0xFFFF_F000, 0x1001, false),       // above what a table can name
+        (0x1FFF_FFFF, 0x10, false),         // in the image
+        (0x2FFE_E000, 0x2001, false),       // the stack's first byte
+        (0x2FFE_F000, 0x1000, true),        // up to the stack
+        (0x2FFF_8000, 0x10, false),         // inside the stack
+        (0x2FFF_FFFF, 0x10, false),         // the stack's last byte
+        (0x3000_0000, 0x10, true),          // behind the stack
+        (u64::MAX, 2, false),               // wraps
+        (0x4000_0000, u64::MAX / 2, false), // longer than everything
+    ];
+    for (number, (start, len, _)) in places.into_iter().enumerate() {
+        let at = page::MEMORIES + page::MEMORY_SIZE * number;
+        bench.page.store(at, start).unwrap();
+        bench.page.store(at + 8, len).unwrap();
+    }
+    let mut map = SharedMap::new();
+    bench.platform.shared(&mut map).unwrap();
+    let shared: std::vec::Vec<_> =
+        map.windows().map(|window| (window.start.0, window.region.len() as u64)).collect();
+    let expected: std::vec::Vec<_> =
+        places.into_iter().filter_map(|(start, len, shared)| shared.then_some((start, len))).collect();
+    assert_eq!(shared, expected);
+}
+
+#[test]
+fn memories_that_overlap_are_an_error() {
+    let bench = bench(1);
+    for at in [page::MEMORIES, page::MEMORIES + page::MEMORY_SIZE] {
+        bench.page.store(at, 0x2000_0000_u64).unwrap();
+        bench.page.store(at + 8, 0x1000_u64).unwrap();
+    }
+    assert!(matches!(bench.platform.shared(&mut SharedMap::new()), Err(MapError::Overlaps { .. })));
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! The machine as firmware uses it: time, the watchdog, and waiting.
+
+use core::cell::Cell;
+use core::pin::pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use crate::operation::{Operation, operation};
+use crate::platform::{self, Native, Platform};
+
+/// The machine that the firmware runs on. One thread of execution uses it; tasks are futures.
+#[derive(Debug)]
+pub struct Machine<P = Native> {
+    platform: P,
+    /// Whoever finds nothing to do has the main side ring when that changes, for we are about to sleep.
+    arming: Cell<bool>,
+    /// The earliest time, in ticks, at which someone wants to look again though nobody rang.
+    alarm: Cell<Option<u64>>,
+    /// Calls of [`Machine::block_on`], one inside of the other.
+    depth: Cell<u32>,
+}
+
+impl<P: Platform> Machine<P> {
+    pub(crate) const fn new(platform: P) -> Self {
+        Self { platform, arming: Cell::new(false), alarm: Cell::new(None), depth: Cell::new(0) }
+    }
+
+    /// The time since some moment before the start.
+    pub fn now(&self) -> Duration {
+        platform::duration(self.platform.now(), self.platform.ticks_per_second())
+    }
+
+    /// Does nothing for a while.
+    pub fn pause(&self, duration: Duration) -> Operation<'_, impl Future<Output = ()>, P> {
+        let end = self.ticks_after(duration);
+        operation(self, move || if self.is_over(end) { Poll::Ready(()) } else { Poll::Pending })
+    }
+
+    /// Promises to wait for something, or to call [`Machine::feed_watchdog`], at least once in every `period` from now
+    /// on. Breaking the promise is a hang, upon which the main side acts.
+    pub fn arm_watchdog(&self, period: Duration) {
+        self.platform.arm_watchdog(period);
+    }
+
+    /// Keeps the promise of [`Machine::arm_watchdog`] in the middle of a computation.
+    pub fn feed_watchdog(&self) {
+        self.platform.feed_watchdog();
+    }
+
+    /// Runs a future, and whatever it is joined of, to its end, asleep while there is nothing to do. All waiting of an
+    /// image comes down to this; it may be used inside of a future, which then keeps its siblings waiting.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let waker = platform::waker();
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        let mut poll = || {
+            self.alarm.set(None);
+            match future.as_mut().poll(&mut context) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            }
+        };
+
+        let outer = (self.arming.take(), self.alarm.take());
+        let depth = self.depth.get();
+        self.depth.set(depth.saturating_add(1));
+        let output = loop {
+            if let Some(output) = self.look(&mut poll) {
+                break output;
+            }
+            let mut output = None;
+            let until = self.alarm.get();
+            self.arming.set(true);
+            self.platform.wait(until, &mut || {
+                output = poll();
+                let earlier = self.alarm.get().is_some_and(|alarm| until.is_none_or(|until| alarm < until));
+                output.is_some() || platform::take_woken() || earlier
+            });
+            self.arming.set(false);
+            if let Some(output) = output {
+                break output;
+            }
+        };
+        self.arming.set(outer.0);
+        self.alarm.set(outer.1);
+        self.depth.set(depth);
+        if depth > 0 {
+            // Whom the waker was for before we took that is not known; they all have another look.
+            waker.wake();
+        }
+        output
+    }
+
+    /// Polls as long as that is cheaper than sleeping.
+    fn look<T>(&self, poll: &mut impl FnMut() -> Option<T>) -> Option<T> {
+        let start = self.platform.now();
+        loop {
+            if let Some(output) = poll() {
+                return Some(output);
+            }
+            let elapsed = self.platform.now().wrapping_sub(start);
+            if !platform::take_woken() && elapsed >= self.platform.patience() {
+                return None;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    pub(crate) const fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    pub(crate) fn is_arming(&self) -> bool {
+        self.arming.get()
+    }
+
+    /// The time in ticks after so long a time from now.
+    pub(crate) fn ticks_after(&self, duration: Duration) -> u64 {
+        let ticks = platform::ticks(duration, self.platform.ticks_per_second());
+        self.platform.now().saturating_add(ticks)
+    }
+
+    /// Whether a time has come; if not, whoever asks is polled again when it has.
+    pub(crate) fn is_over(&self, ticks: u64) -> bool {
+        let over = self.platform.now() >= ticks;
+        if !over {
+            self.look_again(ticks);
+        }
+        over
+    }
+
+    /// Has everybody polled again at this time at the latest.
+    pub(crate) fn look_again(&self, ticks: u64) {
+        self.alarm.set(Some(self.alarm.get().map_or(ticks, |alarm| alarm.min(ticks))));
+    }
+}
+
+#[cfg(test)]
+mod tests;

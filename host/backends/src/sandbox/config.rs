@@ -1,6 +1,7 @@
 //! What can be chosen about a sandboxed remote.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a sandboxed remote is made. `Config::default()` is what `run` wants: a nameless remote that ends with the
 /// process that started it.
@@ -22,6 +23,9 @@ pub struct Config {
     pub memory_limit: u64,
     /// Bytes of the remote's stack.
     pub stack_size: u64,
+    /// A watchdog that the firmware need not arm: it is a hang when it computes for so long (rounded up to
+    /// milliseconds) and neither waits nor feeds it. A shorter period that the firmware promises counts instead.
+    pub watchdog: Option<Duration>,
 }
 
 impl Default for Config {
@@ -34,6 +38,7 @@ impl Default for Config {
             confinement: Confinement::BestEffort,
             memory_limit: 1 << 30,
             stack_size: 256 << 10,
+            watchdog: None,
         }
     }
 }

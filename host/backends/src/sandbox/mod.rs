@@ -149,6 +149,7 @@ impl Sandbox {
             leased: warden_lease.is_some(),
             outlives: config.lifetime != Lifetime::Tied,
             strict: config.confinement == Confinement::Strict,
+            watchdog_ms: config.watchdog.map_or(0, milliseconds),
         };
         let (channel, stdin) = Channel::pair().map_err(system)?;
         let child = Child::spawn(&config.warden, WARDEN_NAME, &[&name], stdin.into());
@@ -570,6 +571,11 @@ fn slice(region: &Region<Arc<Mapping>>, offset: u64, len: u64) -> Result<Region<
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     region.slice(offset, len).map_err(|error| lost(format!("its memory is not as planned: {error}")))
+}
+
+/// A duration in milliseconds, rounded up, and 1 at least.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
 }
 
 /// A name for a remote that has none: unique among those of this process, and so on this machine for as long as the

@@ -104,6 +104,8 @@ messages! {
         outlives: bool,
         /// Whether a start without Landlock fails.
         strict: bool,
+        /// The longest watchdog period in milliseconds; 0 leaves that to the firmware.
+        watchdog_ms: u32,
     }
 
     /// Pages of the remote's memory: where it sees them and where they lie in the shared memory.

@@ -79,7 +79,7 @@ impl Remote {
             .map_err(|errno| Refusal::new("order a boot", errno))?;
         let now = Instant::now();
         let phase = Phase::Booting { channel, findings, ready: false, deadline: now + BOOT_TIME };
-        Ok(Self { child, phase, watchdog: Watchdog::new(now), held: false, sent: None, hung: None })
+        Ok(Self { child, phase, watchdog: Watchdog::new(now, setup.watchdog_ms), held: false, sent: None, hung: None })
     }
 
     /// Whether firmware runs.
@@ -147,7 +147,7 @@ impl Remote {
                 Ok(None) if *ready => {
                     let findings = std::mem::take(findings);
                     self.phase = Phase::Running;
-                    self.watchdog = Watchdog::new(now);
+                    self.watchdog = self.watchdog.again(now);
                     return Some(Outcome::Started(findings));
                 }
                 Err(Errno::AGAIN) if now < *deadline => return None,

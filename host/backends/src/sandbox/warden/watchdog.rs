@@ -28,15 +28,22 @@ pub(super) struct Look {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watchdog {
     began: Instant,
+    /// The longest period that is allowed, in milliseconds; 0 for whatever firmware promises.
+    longest_ms: u32,
     /// The count, when it was first seen, and the CPU time then; `None` while nothing is to be expected.
     counting: Option<(u32, Instant, Duration)>,
     next: Instant,
 }
 
 impl Watchdog {
-    /// Watches from now on.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, counting: None, next: now + EARLY_LOOK }
+    /// Watches from now on, with a period of `longest_ms` at most; 0 leaves it to firmware whether there is one.
+    pub(super) fn new(now: Instant, longest_ms: u32) -> Self {
+        Self { began: now, longest_ms, counting: None, next: now + EARLY_LOOK }
+    }
+
+    /// The same, from now on.
+    pub(super) fn again(&self, now: Instant) -> Self {
+        Self::new(now, self.longest_ms)
     }
 
     /// When to look next.
@@ -49,6 +56,7 @@ impl Watchdog {
     /// It does if the count stood still for a period in which the remote neither waited nor was stopped, and in which
     /// it had a CPU for half of the time: a remote that the machine does not let run has four periods.
     pub(super) fn look(&mut self, now: Instant, look: Look) -> bool {
+        let look = Look { period_ms: self.period_ms(look.period_ms), ..look };
         let Some(cpu_time) = look.cpu_time.filter(|_| look.period_ms != 0 && !look.asleep) else {
             self.counting = None;
             self.next = now + self.interval(now, look.period_ms);
@@ -63,6 +71,13 @@ impl Watchdog {
         let period = Duration::from_millis(look.period_ms.into());
         let (silent, ran) = (now.saturating_duration_since(since), cpu_time.saturating_sub(cpu_then));
         silent >= period && (ran >= period / 2 || silent >= period * MOST_PERIODS)
+    }
+
+    fn period_ms(&self, promised: u32) -> u32 {
+        match (promised, self.longest_ms) {
+            (period, 0) | (0, period) => period,
+            (promised, longest) => promised.min(longest),
+        }
     }
 
     fn interval(&self, now: Instant, period_ms: u32) -> Duration {
@@ -85,7 +100,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let began = Instant::now();
-            Self { began, watchdog: Watchdog::new(began) }
+            Self { began, watchdog: Watchdog::new(began, 0) }
         }
 
         /// A look at `ms`, at a remote with a period of 100 ms that has run for `ran` ms.
@@ -113,6 +128,18 @@ mod tests {
     }
 
     #[test]
+    fn a_period_may_be_imposed_and_the_shorter_one_counts() {
+        let look = |period_ms| Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::from_secs(9)) };
+        let began = Instant::now();
+        for (promised, imposed, hangs) in [(0, 0, false), (0, 50, true), (1000, 50, true), (50, 1000, true)] {
+            let mut watchdog = Watchdog::new(began, imposed);
+            assert!(!watchdog.look(began, look(promised)));
+            let second = Look { cpu_time: Some(Duration::from_secs(10)), ..look(promised) };
+            assert_eq!(watchdog.look(began + Duration::from_millis(60), second), hangs, "{promised} {imposed}");
+        }
+    }
+
+    #[test]
     fn a_remote_that_waits_or_is_stopped_does_not_hang() {
         let mut bench = Bench::new();
         assert!(!bench.look(0, 7, false, Some(0)));
@@ -133,7 +160,7 @@ mod tests {
 
     #[test]
     fn looks_are_as_far_apart_as_the_period_allows() {
-        let mut watchdog = Watchdog::new(Instant::now());
+        let mut watchdog = Watchdog::new(Instant::now(), 0);
         let now = watchdog.next() + EARLY;
         let mut next = |period_ms| {
             let look = Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::ZERO) };

@@ -80,29 +80,38 @@ impl<O, const N: usize> AddressMap<O, N> {
     ///
     /// # Errors
     /// No single window holds them all.
-    #[inline]
     pub fn locate(&self, address: DeviceAddr, len: usize) -> Result<Located, MapError> {
-        self.find(address, len).map(|(located, _)| located).ok_or(MapError::Unmapped { address, len })
+        let mut windows = self.windows().zip(0..);
+        let found = windows.find_map(|(window, number)| {
+            Some(Located { window: number, offset: window.offset(address, len)? })
+        });
+        found.ok_or(MapError::Unmapped { address, len })
     }
 
     /// Finds the `len` bytes at `address`, all of them in one window, and borrows them.
     #[inline(always)]
-    pub fn find(&self, address: DeviceAddr, len: usize) -> Option<(Located, Span<'_>)> {
+    pub fn find(&self, address: DeviceAddr, len: usize) -> Option<Span<'_>> {
         // The first window by itself: it is where messages live, and the others stay out of their way.
-        let (window, number) = match self.windows.first()? {
-            Some(first) if first.offset(address, len).is_some() => (first, 0),
-            _ => self.find_behind(address, len)?,
-        };
-        let offset = address.0.wrapping_sub(window.start.0) as usize;
-        // SAFETY: both ways to get here have asked `Window::offset`, which answers with this offset or not at all.
-        let span = unsafe { window.region.span_unchecked(offset, len) };
-        Some((Located { window: number, offset }, span))
+        let first = self.windows.first()?.as_ref()?;
+        match first.offset(address, len) {
+            // SAFETY: the offset is answered only where all the bytes lie in the region.
+            Some(offset) => Some(unsafe { first.region.span_unchecked(offset, len) }),
+            None => self.find_behind(address, len),
+        }
     }
 
     #[cold]
-    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<(&Window<O>, u16)> {
-        let mut windows = self.windows.iter().flatten().zip(0..).skip(1);
-        windows.find(|(window, _)| window.offset(address, len).is_some())
+    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<Span<'_>> {
+        let mut windows = self.windows().skip(1);
+        windows.find_map(|window| window.region.span(window.offset(address, len)?, len))
+    }
+
+    /// Where a span that this map found lies, as plain data; `None` for another map's.
+    pub fn place_of(&self, span: &Span<'_>) -> Option<Located> {
+        let mut windows = self.windows().zip(0..);
+        windows.find_map(|(window, number)| {
+            Some(Located { window: number, offset: window.region.offset_of(span)? })
+        })
     }
 
     /// The `len` bytes at a place that was found earlier; `None` where the place is another map's.
@@ -210,6 +219,22 @@ mod tests {
         assert!(map.locate(DeviceAddr(0xfff), 1).is_err());
         assert!(map.locate(DeviceAddr(u64::MAX), usize::MAX).is_err());
         assert!(map.resolve(DeviceAddr(0x1008), 8).unwrap().load::<u64>(0).is_ok());
+    }
+
+    #[test]
+    fn a_found_span_can_be_put_aside_as_a_place_and_found_again() {
+        let mut map = AddressMap::<_, 3>::new();
+        map.insert(DeviceAddr(0x1000), region(0x80)).unwrap();
+        map.insert(DeviceAddr(0x2000), region(0x80)).unwrap();
+        for (address, window) in [(0x1008, 0), (0x2010, 1)] {
+            let span = map.find(DeviceAddr(address), 8).unwrap();
+            span.write(0, b"whatever").unwrap();
+            let place = map.place_of(&span).unwrap();
+            assert_eq!(place, Located { window, offset: address as usize % 0x1000 });
+            assert_eq!(map.span(place, 8).unwrap().read_array(0), Some(*b"whatever"));
+        }
+        assert!(map.find(DeviceAddr(0x207c), 8).is_none());
+        assert_eq!(map.place_of(&region(8).span(0, 8).unwrap()), None);
     }
 
     #[test]

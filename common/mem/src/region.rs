@@ -144,6 +144,12 @@ impl<O> Region<O> {
         Some(unsafe { self.span_unchecked(at, len) })
     }
 
+    /// Where a span that was borrowed from this region begins in it; `None` for another region's.
+    pub fn offset_of(&self, span: &Span<'_>) -> Option<usize> {
+        let at = span.raw.distance_from(&self.raw)?;
+        (span.len <= self.len && at <= self.len - span.len).then_some(at)
+    }
+
     /// # Safety
     /// `at..at + len` lies inside the region.
     #[inline(always)]
@@ -357,6 +363,22 @@ impl<T: Scalar, O> Pairs<T, O> {
         unsafe { self.raw.store(at, first) };
         // SAFETY: as in `load`.
         unsafe { self.raw.store(at + T::SIZE, second) };
+    }
+
+    /// Writes the first half of the pair at `index` modulo the length; no ordering.
+    #[inline(always)]
+    pub fn store_first(&self, index: usize, first: T) {
+        let at = (index & self.mask) * (2 * T::SIZE);
+        // SAFETY: as in `load`.
+        unsafe { self.raw.store(at, first) };
+    }
+
+    /// Writes the second half of the pair at `index` modulo the length; no ordering.
+    #[inline(always)]
+    pub fn store_second(&self, index: usize, second: T) {
+        let at = (index & self.mask) * (2 * T::SIZE) + T::SIZE;
+        // SAFETY: as in `load`.
+        unsafe { self.raw.store(at, second) };
     }
 
     /// Number of pairs, a power of two.

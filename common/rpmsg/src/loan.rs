@@ -78,7 +78,7 @@ impl<'r, L: Link, S: AsRef<[Slot]>> Message<'r, L, S> {
 
     /// Puts the message aside as plain data, to be taken up by [`Rpmsg::resume`].
     pub fn hold(mut self) -> Option<Held<L>> {
-        let rx = self.rpmsg.link().hold(self.rx.take()?);
+        let rx = self.rpmsg.link().hold(self.rx.take()?)?;
         Some(Held { rx, endpoint: self.endpoint, src: self.src, len: self.len })
     }
 }
@@ -122,14 +122,14 @@ impl<L: Link> Held<L> {
 pub struct Outgoing<'r, L: Link, S: AsRef<[Slot]>> {
     rpmsg: &'r Rpmsg<L, S>,
     /// Taken by `drop` and `send` alone.
-    tx: Option<L::Tx>,
+    tx: Option<L::Tx<'r>>,
     src: u32,
     dst: u32,
     len: usize,
 }
 
 impl<'r, L: Link, S: AsRef<[Slot]>> Outgoing<'r, L, S> {
-    pub(crate) fn new(rpmsg: &'r Rpmsg<L, S>, tx: L::Tx, src: u32, dst: u32) -> Self {
+    pub(crate) fn new(rpmsg: &'r Rpmsg<L, S>, tx: L::Tx<'r>, src: u32, dst: u32) -> Self {
         Self { rpmsg, tx: Some(tx), src, dst, len: 0 }
     }
 

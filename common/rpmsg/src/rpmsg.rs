@@ -252,19 +252,19 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
                 Ok(None) => return Ok(Delivered::Nothing),
                 Err(error) => return Err(self.break_link(error)),
             };
-            let fits = usize::from(header.len) <= self.link.payload_room(&rx);
-            match self.endpoints.find_and_learn(header.dst, header.src) {
-                Some(endpoint) if fits => {
-                    // The only place that makes and hands on a message: callback and drop are compiled into it.
-                    callback(Message::new(self, rx, endpoint, header.src, header.len));
-                    return Ok(Delivered::Message);
-                }
-                _ => {
-                    if let Some(announcement) = self.sort_out(header.dst, header.len, fits, rx) {
-                        return Ok(Delivered::Announcement(announcement));
-                    }
-                }
+            if usize::from(header.len) > self.link.payload_room(&rx) {
+                self.drop_frame(rx, &self.drops.malformed);
+                continue;
             }
+            let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) else {
+                match self.sort_out(&header, rx) {
+                    Some(announcement) => return Ok(Delivered::Announcement(announcement)),
+                    None => continue,
+                }
+            };
+            // The only place that makes and hands on a message: callback and drop are compiled into it.
+            callback(Message::new(self, rx, endpoint, header.src, header.len));
+            return Ok(Delivered::Message);
         }
         Ok(Delivered::Nothing)
     }
@@ -272,18 +272,15 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     /// Deals with a frame that is no message for an endpoint.
     #[cold]
     #[inline(never)]
-    fn sort_out(&self, dst: u32, len: u16, fits: bool, rx: L::Rx<'_>) -> Option<Announcement> {
-        if !fits {
-            self.drop_frame(rx, &self.drops.malformed);
-            return None;
-        }
-        if dst != NAME_SERVICE_ADDR {
+    fn sort_out(&self, header: &Header, rx: L::Rx<'_>) -> Option<Announcement> {
+        if header.dst != NAME_SERVICE_ADDR {
             self.drop_frame(rx, &self.drops.unknown_destination);
             return None;
         }
         // Exactly 40 bytes, as Linux wants them.
         let mut bytes = [0; Announcement::SIZE];
-        let whole = usize::from(len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
+        let whole =
+            usize::from(header.len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
         let announcement = Announcement::parse(&bytes);
         if whole && announcement.name.is_valid() {
             self.release(rx);
@@ -383,7 +380,7 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     }
 
     #[inline(always)]
-    fn take_buffer(&self) -> Result<L::Tx, SendError> {
+    fn take_buffer(&self) -> Result<L::Tx<'_>, SendError> {
         if self.is_broken.get() {
             return Err(SendError::Link(self.error()));
         }
@@ -395,7 +392,7 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
 
     /// Sends a buffer with a payload of `len` bytes, which fits it and so 16 bits.
     #[inline(always)]
-    pub(crate) fn finish(&self, tx: L::Tx, src: u32, dst: u32, len: usize) -> Result<(), SendError> {
+    pub(crate) fn finish(&self, tx: L::Tx<'_>, src: u32, dst: u32, len: usize) -> Result<(), SendError> {
         self.link.commit(tx, &Header { src, dst, reserved: 0, len: len as u16, flags: 0 })?;
         self.flush();
         Ok(())

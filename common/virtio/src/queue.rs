@@ -19,6 +19,25 @@ pub trait DriverQueue {
     /// Takes a free descriptor, or `None` where all are held or in flight.
     fn reserve(&self) -> Option<u16>;
 
+    /// Takes a descriptor for the next buffer: a free one, else the next one that the device has used. For queues
+    /// of single buffers that the device only reads, and about which its answer tells nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`] where all are held or in flight; the device broke a rule (`Peer…`).
+    fn acquire(&self) -> Result<u16, QueueError>;
+
+    /// Binds a held descriptor to an address, which stays its own until it is bound or offered with another one.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`].
+    fn bind(&self, head: u16, addr: DeviceAddr) -> Result<(), QueueError>;
+
+    /// Gives a held descriptor to the device with `len` bytes at the address that it is bound to.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`].
+    fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError>;
+
     /// Gives a held descriptor to the device with one buffer.
     ///
     /// # Errors

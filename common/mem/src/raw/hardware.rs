@@ -27,6 +27,11 @@ impl Raw {
         self.0
     }
 
+    /// How many bytes this lies behind `start`.
+    pub(crate) fn distance_from(&self, start: &Self) -> Option<usize> {
+        (self.0.as_ptr() as usize).checked_sub(start.0.as_ptr() as usize)
+    }
+
     pub(crate) fn is_aligned(&self, at: usize, align: usize) -> bool {
         (self.0.as_ptr() as usize).wrapping_add(at) & (align - 1) == 0
     }

@@ -26,6 +26,13 @@ impl Raw {
         Self { cells: Arc::new(cells), start: 0 }
     }
 
+    pub(crate) fn distance_from(&self, start: &Self) -> Option<usize> {
+        if !Arc::ptr_eq(&self.cells, &start.cells) {
+            return None;
+        }
+        self.start.checked_sub(start.start)
+    }
+
     pub(crate) fn is_aligned(&self, at: usize, align: usize) -> bool {
         (self.start + at) & (align - 1) == 0
     }

@@ -6,39 +6,54 @@ use sidecore_wire::rpmsg::Header;
 
 use super::{Link, LinkError};
 
-/// How often a [`Faulty`] link does what to the frames that it sends, each in parts of 65536.
+/// How often a [`Faulty`] link does what to the frames that come in, each in parts of 65536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// The frame never arrives.
     pub lose: u16,
-    /// One bit of it arrives flipped.
+    /// One bit of it, header or payload, arrives flipped.
     pub corrupt: u16,
-    /// It waits until the next frame has been sent, and so arrives behind it.
+    /// It arrives behind the next one.
     pub reorder: u16,
-    /// It waits until something is flushed again.
+    /// It arrives when something is looked for again.
     pub delay: u16,
 }
 
-/// Passes frames on to `L`, some of them lost, changed, late or out of order. What happens to which frame depends on
-/// the seed and the number of frames sent, and on nothing else. Received frames pass untouched: put one around each
-/// end for faults both ways.
+/// Passes the frames that come in on from `L`, some of them lost, changed, late or out of order. What happens to which
+/// frame depends on the seed and the number of frames so far, and on nothing else. Sent frames pass untouched: put one
+/// around each end for faults both ways.
 #[derive(Debug)]
 pub struct Faulty<L: Link> {
     link: L,
     faults: Faults,
     state: Cell<u64>,
-    /// A frame that waits for the next one.
-    behind: RefCell<Option<(L::Tx, Header)>>,
-    /// A frame that waits for the next flush.
-    late: RefCell<Option<(L::Tx, Header)>>,
+    /// A frame that waits for the next one or for the next look.
+    waiting: RefCell<Option<(Header, FaultyHeld<L::Held>)>>,
 }
+
+/// A received frame, and what has been done to it.
+#[derive(Debug)]
+pub struct FaultyRx<T> {
+    rx: T,
+    /// Byte of the payload and the bits of it that are flipped.
+    flip: Option<(usize, u8)>,
+}
+
+/// A received frame that was put aside, and what has been done to it.
+#[derive(Debug)]
+pub struct FaultyHeld<H> {
+    held: H,
+    flip: Option<(usize, u8)>,
+}
+
+type Received<'l, L> = (Header, FaultyRx<<L as Link>::Rx<'l>>);
 
 impl<L: Link> Faulty<L> {
     /// A link with these faults; any seed will do.
-    pub fn new(link: L, faults: Faults, seed: u64) -> Self {
-        // An xorshift generator has one seed that it never leaves.
+    pub const fn new(link: L, faults: Faults, seed: u64) -> Self {
+        // An xorshift generator has one state that it never leaves: zero.
         let state = Cell::new(seed ^ 0x9e37_79b9_7f4a_7c15 | 1);
-        Self { link, faults, state, behind: RefCell::new(None), late: RefCell::new(None) }
+        Self { link, faults, state, waiting: RefCell::new(None) }
     }
 
     fn random(&self) -> u64 {
@@ -54,115 +69,122 @@ impl<L: Link> Faulty<L> {
         (self.random() >> 48) < u64::from(rate)
     }
 
-    /// Flips a bit of the header or of the payload; a header that claims more than its frame stays as it is, since no
-    /// link would carry it.
-    fn flip_a_bit(&self, tx: &L::Tx, header: &Header) -> Result<Header, LinkError> {
+    /// Flips a bit of the header, or says which of the payload's is to be flipped.
+    fn flip_a_bit(&self, header: &mut Header) -> Option<(usize, u8)> {
         let random = self.random();
         let bit = 1 << (random % 8);
         let mut bytes = header.emit();
         let at = (random >> 8) as usize % (bytes.len() + usize::from(header.len));
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte ^= bit;
-            let flipped = Header::parse(&bytes);
-            return Ok(if usize::from(flipped.len) <= self.link.room(tx) { flipped } else { *header });
-        }
-        let mut byte = [0];
-        self.link.read_back(tx, at - bytes.len(), &mut byte)?;
-        self.link.write(tx, at - bytes.len(), &[byte[0] ^ bit])?;
-        Ok(*header)
+        let Some(byte) = bytes.get_mut(at) else { return Some((at - bytes.len(), bit)) };
+        *byte ^= bit;
+        *header = Header::parse(&bytes);
+        None
     }
 
-    fn send(&self, waiting: &RefCell<Option<(L::Tx, Header)>>) -> Result<(), LinkError> {
-        match waiting.take() {
-            Some((tx, header)) => self.link.commit(tx, &header),
-            None => Ok(()),
+    fn put_aside(&self, header: Header, rx: FaultyRx<L::Rx<'_>>) {
+        if let Some(held) = self.hold(rx) {
+            self.waiting.replace(Some((header, held)));
         }
+    }
+
+    fn waiting(&self) -> Option<Received<'_, L>> {
+        let (header, held) = self.waiting.take()?;
+        Some((header, self.resume(held)?))
     }
 }
 
 impl<L: Link> Link for Faulty<L> {
-    type Tx = L::Tx;
-    type Rx<'l>
-        = L::Rx<'l>
+    type Tx<'l>
+        = L::Tx<'l>
     where
         Self: 'l;
-    type Held = L::Held;
+    type Rx<'l>
+        = FaultyRx<L::Rx<'l>>
+    where
+        Self: 'l;
+    type Held = FaultyHeld<L::Held>;
 
-    fn reserve(&self) -> Result<L::Tx, LinkError> {
+    fn reserve(&self) -> Result<L::Tx<'_>, LinkError> {
         self.link.reserve()
     }
 
-    fn room(&self, tx: &L::Tx) -> usize {
+    fn room(&self, tx: &L::Tx<'_>) -> usize {
         self.link.room(tx)
     }
 
-    fn write(&self, tx: &L::Tx, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
+    fn write(&self, tx: &L::Tx<'_>, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
         self.link.write(tx, at, bytes)
     }
 
-    fn read_back(&self, tx: &L::Tx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+    fn read_back(&self, tx: &L::Tx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
         self.link.read_back(tx, at, to)
     }
 
-    fn commit(&self, tx: L::Tx, header: &Header) -> Result<(), LinkError> {
-        // Every fault is drawn for every frame, so that one rate does not shift the others' luck.
-        let [lose, corrupt, reorder, delay] =
-            [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
-                .map(|rate| self.happens(rate));
-        if lose {
-            self.link.cancel(tx);
-            return Ok(());
-        }
-        let header = if corrupt { self.flip_a_bit(&tx, header)? } else { *header };
-        if delay && self.late.borrow().is_none() {
-            self.late.replace(Some((tx, header)));
-            return Ok(());
-        }
-        if reorder && self.behind.borrow().is_none() {
-            self.behind.replace(Some((tx, header)));
-            return Ok(());
-        }
-        self.link.commit(tx, &header)?;
-        self.send(&self.behind)
+    fn commit(&self, tx: L::Tx<'_>, header: &Header) -> Result<(), LinkError> {
+        self.link.commit(tx, header)
     }
 
-    fn cancel(&self, tx: L::Tx) {
+    fn cancel(&self, tx: L::Tx<'_>) {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<(Header, L::Rx<'_>)>, LinkError> {
-        self.link.receive()
+    fn receive(&self) -> Result<Option<Received<'_, L>>, LinkError> {
+        loop {
+            let Some((mut header, rx)) = self.link.receive()? else { return Ok(self.waiting()) };
+            // Every fault is drawn for every frame, so that one rate does not shift the others' luck.
+            let [lose, corrupt, reorder, delay] =
+                [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
+                    .map(|rate| self.happens(rate));
+            if lose {
+                self.link.release(rx);
+                self.link.flush();
+                continue;
+            }
+            let flip = if corrupt { self.flip_a_bit(&mut header) } else { None };
+            let received = FaultyRx { rx, flip };
+            if (reorder || delay) && self.waiting.borrow().is_none() {
+                self.put_aside(header, received);
+                if delay {
+                    return Ok(None);
+                }
+                continue;
+            }
+            return Ok(Some((header, received)));
+        }
     }
 
-    fn payload_room(&self, rx: &L::Rx<'_>) -> usize {
-        self.link.payload_room(rx)
+    fn payload_room(&self, rx: &FaultyRx<L::Rx<'_>>) -> usize {
+        self.link.payload_room(&rx.rx)
     }
 
-    fn read(&self, rx: &L::Rx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        self.link.read(rx, at, to)
+    fn read(&self, rx: &FaultyRx<L::Rx<'_>>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        self.link.read(&rx.rx, at, to)?;
+        if let Some((byte, bits)) = rx.flip
+            && let Some(byte) = byte.checked_sub(at).and_then(|byte| to.get_mut(byte))
+        {
+            *byte ^= bits;
+        }
+        Ok(())
     }
 
-    fn release(&self, rx: L::Rx<'_>) {
-        self.link.release(rx);
+    fn release(&self, rx: FaultyRx<L::Rx<'_>>) {
+        self.link.release(rx.rx);
     }
 
-    fn hold(&self, rx: L::Rx<'_>) -> L::Held {
-        self.link.hold(rx)
+    fn hold(&self, FaultyRx { rx, flip }: FaultyRx<L::Rx<'_>>) -> Option<FaultyHeld<L::Held>> {
+        Some(FaultyHeld { held: self.link.hold(rx)?, flip })
     }
 
-    fn resume(&self, held: L::Held) -> Option<L::Rx<'_>> {
-        self.link.resume(held)
+    fn resume(&self, FaultyHeld { held, flip }: FaultyHeld<L::Held>) -> Option<FaultyRx<L::Rx<'_>>> {
+        Some(FaultyRx { rx: self.link.resume(held)?, flip })
     }
 
     fn flush(&self) {
         self.link.flush();
-        // What was late goes out now and becomes visible with the next flush.
-        let sent = self.send(&self.late);
-        debug_assert!(sent.is_ok() || self.late.borrow().is_none(), "a frame leaves its place either way");
     }
 
     fn arm(&self) -> bool {
-        self.link.arm()
+        self.link.arm() || self.waiting.borrow().is_some()
     }
 
     fn disarm(&self) {

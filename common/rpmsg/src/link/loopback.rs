@@ -94,7 +94,10 @@ pub struct LoopbackFrame {
 }
 
 impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
-    type Tx = LoopbackFrame;
+    type Tx<'l>
+        = LoopbackFrame
+    where
+        Self: 'l;
     type Rx<'l>
         = LoopbackFrame
     where
@@ -169,8 +172,8 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
         self.rx.put_free(rx.index);
     }
 
-    fn hold(&self, rx: LoopbackFrame) -> LoopbackFrame {
-        rx
+    fn hold(&self, rx: LoopbackFrame) -> Option<LoopbackFrame> {
+        Some(rx)
     }
 
     fn resume(&self, held: LoopbackFrame) -> Option<LoopbackFrame> {

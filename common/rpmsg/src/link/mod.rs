@@ -25,42 +25,44 @@ use sidecore_wire::rpmsg::Header;
 /// Commits and releases are shown to the peer by [`Link::flush`], so that a batch costs one publication.
 pub trait Link {
     /// A transmit buffer that was reserved.
-    type Tx;
+    type Tx<'l>
+    where
+        Self: 'l;
     /// A received frame.
     type Rx<'l>
     where
         Self: 'l;
     /// A received frame that was put aside: plain data that borrows nothing.
-    type Held;
+    type Held: fmt::Debug;
 
     /// Takes a transmit buffer.
     ///
     /// # Errors
     /// [`LinkError::Full`] where all are with the peer; the link then remembers that someone waits, and
     /// [`Link::arm`] asks for a notification when one comes back.
-    fn reserve(&self) -> Result<Self::Tx, LinkError>;
+    fn reserve(&self) -> Result<Self::Tx<'_>, LinkError>;
 
     /// Length of the longest payload that the buffer takes, in bytes; at most 65535, which is all that a header can
     /// say.
-    fn room(&self, tx: &Self::Tx) -> usize;
+    fn room(&self, tx: &Self::Tx<'_>) -> usize;
 
     /// Writes bytes of the payload.
     ///
     /// # Errors
     /// They leave the buffer.
-    fn write(&self, tx: &Self::Tx, at: usize, bytes: &[u8]) -> Result<(), LinkError>;
+    fn write(&self, tx: &Self::Tx<'_>, at: usize, bytes: &[u8]) -> Result<(), LinkError>;
 
     /// Reads back what was written. The peer cannot be expected to have left it alone.
     ///
     /// # Errors
     /// The bytes leave the buffer.
-    fn read_back(&self, tx: &Self::Tx, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
+    fn read_back(&self, tx: &Self::Tx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError>;
 
     /// Sends the buffer as a frame with this header, whose `len` tells the payload's length.
     ///
     /// # Errors
     /// The payload leaves the buffer (which is cancelled then), or the link is of no use any more.
-    fn commit(&self, tx: Self::Tx, header: &Header) -> Result<(), LinkError>;
+    fn commit(&self, tx: Self::Tx<'_>, header: &Header) -> Result<(), LinkError>;
 
     /// Reserves, writes and commits in one step: a link that can do that cheaper does.
     ///
@@ -80,7 +82,7 @@ pub trait Link {
     }
 
     /// Gives an unused transmit buffer back.
-    fn cancel(&self, tx: Self::Tx);
+    fn cancel(&self, tx: Self::Tx<'_>);
 
     /// Takes the next frame that the peer sent, with a private copy of its header. Nothing in the header has been
     /// checked.
@@ -101,8 +103,8 @@ pub trait Link {
     /// Gives a received frame's buffer back.
     fn release(&self, rx: Self::Rx<'_>);
 
-    /// Puts a received frame aside.
-    fn hold(&self, rx: Self::Rx<'_>) -> Self::Held;
+    /// Puts a received frame aside; `None` where it is another link's.
+    fn hold(&self, rx: Self::Rx<'_>) -> Option<Self::Held>;
 
     /// Takes a frame up again that was put aside; `None` where it was held on another link.
     fn resume(&self, held: Self::Held) -> Option<Self::Rx<'_>>;

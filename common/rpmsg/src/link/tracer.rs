@@ -41,36 +41,39 @@ impl<L: Link, S: Sink> Tracer<L, S> {
 }
 
 impl<L: Link, S: Sink> Link for Tracer<L, S> {
-    type Tx = L::Tx;
+    type Tx<'l>
+        = L::Tx<'l>
+    where
+        Self: 'l;
     type Rx<'l>
         = L::Rx<'l>
     where
         Self: 'l;
     type Held = L::Held;
 
-    fn reserve(&self) -> Result<L::Tx, LinkError> {
+    fn reserve(&self) -> Result<L::Tx<'_>, LinkError> {
         self.link.reserve()
     }
 
-    fn room(&self, tx: &L::Tx) -> usize {
+    fn room(&self, tx: &L::Tx<'_>) -> usize {
         self.link.room(tx)
     }
 
-    fn write(&self, tx: &L::Tx, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
+    fn write(&self, tx: &L::Tx<'_>, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
         self.link.write(tx, at, bytes)
     }
 
-    fn read_back(&self, tx: &L::Tx, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+    fn read_back(&self, tx: &L::Tx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
         self.link.read_back(tx, at, to)
     }
 
-    fn commit(&self, tx: L::Tx, header: &Header) -> Result<(), LinkError> {
+    fn commit(&self, tx: L::Tx<'_>, header: &Header) -> Result<(), LinkError> {
         let payload = |at: usize, to: &mut [u8]| self.link.read_back(&tx, at, to).is_ok();
         self.sink.frame(Toward::Peer, header, self.link.room(&tx), &payload);
         self.link.commit(tx, header)
     }
 
-    fn cancel(&self, tx: L::Tx) {
+    fn cancel(&self, tx: L::Tx<'_>) {
         self.link.cancel(tx);
     }
 
@@ -95,7 +98,7 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
         self.link.release(rx);
     }
 
-    fn hold(&self, rx: L::Rx<'_>) -> L::Held {
+    fn hold(&self, rx: L::Rx<'_>) -> Option<L::Held> {
         self.link.hold(rx)
     }
 

@@ -135,9 +135,50 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         if let Some(slot) = self.slot(head) {
             slot.state.set(state);
         }
+        self.enqueue(head);
+    }
+
+    #[inline(always)]
+    fn enqueue(&self, head: u16) {
         let offered = self.offered.get();
         self.parts.available.store(usize::from(offered), head);
         self.offered.set(offered.wrapping_add(1));
+    }
+
+    #[inline(always)]
+    fn held(&self, head: u16) -> Result<&Slot, QueueError> {
+        match self.slot(head) {
+            Some(slot) if slot.state.get() == State::Held => Ok(slot),
+            _ => Err(QueueError::NotHeld { head }),
+        }
+    }
+
+    /// Reads the device's index again, everything up to the old one having been taken; tells whether there is more.
+    #[inline(always)]
+    fn look(&self, taken: u16) -> Result<bool, QueueError> {
+        // Acquire: the elements, and what the device wrote to the buffers, are read after the index.
+        let theirs = self.parts.used_index.load_acquire();
+        let limit = self.published.get().wrapping_sub(taken);
+        if theirs.wrapping_sub(taken) > limit {
+            return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+        }
+        self.seen.set(theirs);
+        Ok(theirs != taken)
+    }
+
+    /// Takes the element that the device wrote at `taken`.
+    #[inline(always)]
+    fn take(&self, taken: u16) -> Result<Used, QueueError> {
+        let [id, len] = self.parts.used.load(usize::from(taken));
+        let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
+        match slot.state.get() {
+            State::Single => {}
+            State::Chain => self.unchain(slot),
+            _ => return Err(self.bad_id(id)),
+        }
+        slot.state.set(State::Held);
+        self.taken.set(taken.wrapping_add(1));
+        Ok(Used { head: id as u16, len })
     }
 
     #[inline(always)]
@@ -197,15 +238,41 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
     }
 
     #[inline(always)]
-    fn offer(&self, head: u16, buffer: Buffer) -> Result<(), QueueError> {
-        match self.slot(head) {
-            Some(slot) if slot.state.get() == State::Held => slot.state.set(State::Single),
-            _ => return Err(QueueError::NotHeld { head }),
+    fn acquire(&self) -> Result<u16, QueueError> {
+        // Never-used descriptors first: used ones are then looked for once in a whole round, not once a message.
+        if let Some(head) = self.reserve() {
+            return Ok(head);
         }
+        let taken = self.taken.get();
+        if taken == self.seen.get() && !self.look(taken)? {
+            return Err(QueueError::Full);
+        }
+        self.take(taken).map(|used| used.head)
+    }
+
+    #[inline(always)]
+    fn bind(&self, head: u16, addr: DeviceAddr) -> Result<(), QueueError> {
+        self.held(head)?;
+        self.parts.descriptors.store_first(usize::from(head), addr.0);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError> {
+        self.held(head)?.state.set(State::Single);
+        // The address stands in the descriptor already. Should the device have written over it, then that is where
+        // the device will look: it can only mislead itself.
+        let word = describe(&Buffer { addr: DeviceAddr(0), len, direction }, None);
+        self.parts.descriptors.store_second(usize::from(head), word);
+        self.enqueue(head);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn offer(&self, head: u16, buffer: Buffer) -> Result<(), QueueError> {
+        self.held(head)?.state.set(State::Single);
         self.describe_at(head, buffer.addr, describe(&buffer, None));
-        let offered = self.offered.get();
-        self.parts.available.store(usize::from(offered), head);
-        self.offered.set(offered.wrapping_add(1));
+        self.enqueue(head);
         Ok(())
     }
 
@@ -260,40 +327,16 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
     #[inline(always)]
     fn pop_used(&self) -> Result<Option<Used>, QueueError> {
         let taken = self.taken.get();
-        if taken == self.seen.get() {
-            // Acquire: the elements, and what the device wrote to the buffers, are read after the index.
-            let theirs = self.parts.used_index.load_acquire();
-            if theirs == taken {
-                return Ok(None);
-            }
-            let limit = self.published.get().wrapping_sub(taken);
-            if theirs.wrapping_sub(taken) > limit {
-                return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
-            }
-            self.seen.set(theirs);
+        if taken == self.seen.get() && !self.look(taken)? {
+            return Ok(None);
         }
-        let [id, len] = self.parts.used.load(usize::from(taken));
-        let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
-        let head = id as u16;
-        match slot.state.get() {
-            State::Single => {}
-            State::Chain => self.unchain(slot),
-            _ => return Err(self.bad_id(id)),
-        }
-        slot.state.set(State::Held);
-        self.taken.set(taken.wrapping_add(1));
-        Ok(Some(Used { head, len }))
+        self.take(taken).map(Some)
     }
 
     #[inline(always)]
     fn free(&self, head: u16) -> Result<(), QueueError> {
-        match self.slot(head) {
-            Some(slot) if slot.state.get() == State::Held => {
-                self.put_free(head, slot);
-                Ok(())
-            }
-            _ => Err(QueueError::NotHeld { head }),
-        }
+        self.put_free(head, self.held(head)?);
+        Ok(())
     }
 
     fn enable_notifications(&self) -> bool {

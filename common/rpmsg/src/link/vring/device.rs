@@ -48,7 +48,7 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
 
     /// The next buffer to send in, and its bytes.
     #[inline(always)]
-    fn next_tx(&self) -> Result<(Frame, Span<'_>), LinkError> {
+    fn next_tx(&self) -> Result<Frame<'_>, LinkError> {
         if self.cancelled_count.get() > 0 {
             return self.cancelled();
         }
@@ -62,7 +62,7 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
     }
 
     #[cold]
-    fn cancelled(&self) -> Result<(Frame, Span<'_>), LinkError> {
+    fn cancelled(&self) -> Result<Frame<'_>, LinkError> {
         let last = self.cancelled_count.get() - 1;
         let head = self.cancelled.as_ref().get(last).ok_or(LinkError::Closed)?.get();
         self.cancelled_count.set(last);
@@ -71,41 +71,37 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
 
     /// The buffer of a chain: one that holds a header at least, and lies in memory that we reach.
     #[inline(always)]
-    fn frame(&self, head: u16, buffer: Buffer) -> Result<(Frame, Span<'_>), LinkError> {
+    fn frame(&self, head: u16, buffer: Buffer) -> Result<Frame<'_>, LinkError> {
         let Buffer { addr, len, .. } = buffer;
         if (len as usize) < Header::SIZE {
             return Err(LinkError::PeerBufferLength { len });
         }
         match self.map.find(addr, len as usize) {
-            Some((place, span)) => Ok((Frame { head, place, len }, span)),
+            Some(span) => Ok(Frame { head, len, span }),
             None => Err(LinkError::PeerBufferAddress { addr, len }),
         }
     }
-
-    #[inline(always)]
-    fn span(&self, frame: &Frame) -> Result<Span<'_>, LinkError> {
-        self.map.span(frame.place, frame.len as usize).ok_or(LinkError::Closed)
-    }
 }
 
-/// A buffer that the driver made available: where it is, as it was when it was taken. It holds a header at least.
+/// A buffer that the driver made available, as it was when it was taken. It holds a header at least.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the driver"]
-pub struct Frame {
+pub struct Frame<'l> {
     head: u16,
-    place: Located,
     len: u32,
-}
-
-/// A received frame on the device's side: its buffer, and the way to its bytes.
-#[derive(Debug)]
-#[must_use = "a buffer that is not given back is lost to the driver"]
-pub struct DeviceRx<'l> {
-    frame: Frame,
     span: Span<'l>,
 }
 
-impl Frame {
+/// A buffer that the driver made available, as plain data that borrows nothing.
+#[derive(Debug)]
+#[must_use = "a buffer that is not given back is lost to the driver"]
+pub struct Parked {
+    head: u16,
+    len: u32,
+    place: Located,
+}
+
+impl Frame<'_> {
     #[cold]
     fn outside(&self, at: usize, len: usize) -> LinkError {
         LinkError::Bounds { at, len, room: self.len as usize - Header::SIZE }
@@ -113,38 +109,40 @@ impl Frame {
 }
 
 impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link for Device<Q, N, S, O, W> {
-    type Tx = Frame;
-    type Rx<'l>
-        = DeviceRx<'l>
+    type Tx<'l>
+        = Frame<'l>
     where
         Self: 'l;
-    type Held = Frame;
+    type Rx<'l>
+        = Frame<'l>
+    where
+        Self: 'l;
+    type Held = Parked;
 
     #[inline(always)]
-    fn reserve(&self) -> Result<Frame, LinkError> {
-        self.next_tx().map(|(frame, _)| frame)
+    fn reserve(&self) -> Result<Frame<'_>, LinkError> {
+        self.next_tx()
     }
 
     #[inline(always)]
-    fn room(&self, tx: &Frame) -> usize {
+    fn room(&self, tx: &Frame<'_>) -> usize {
         (tx.len as usize).min(MAX_FRAME) - Header::SIZE
     }
 
     #[inline(always)]
-    fn write(&self, tx: &Frame, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
-        let written = self.span(tx)?.write(at.saturating_add(Header::SIZE), bytes);
+    fn write(&self, tx: &Frame<'_>, at: usize, bytes: &[u8]) -> Result<(), LinkError> {
+        let written = tx.span.write(at.saturating_add(Header::SIZE), bytes);
         written.ok_or_else(|| tx.outside(at, bytes.len()))
     }
 
-    fn read_back(&self, tx: &Frame, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
-        let read = self.span(tx)?.read(at.saturating_add(Header::SIZE), to);
-        read.ok_or_else(|| tx.outside(at, to.len()))
+    fn read_back(&self, tx: &Frame<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+        self.read(tx, at, to)
     }
 
     #[inline(always)]
-    fn commit(&self, tx: Frame, header: &Header) -> Result<(), LinkError> {
+    fn commit(&self, tx: Frame<'_>, header: &Header) -> Result<(), LinkError> {
         let len = Header::SIZE + usize::from(header.len);
-        if len > tx.len as usize || self.span(&tx)?.write(0, &header.emit()).is_none() {
+        if len > tx.len as usize || tx.span.write(0, &header.emit()).is_none() {
             let error = tx.outside(0, usize::from(header.len));
             self.cancel(tx);
             return Err(error);
@@ -155,22 +153,17 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn send(&self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
-        let (frame, span) = self.next_tx()?;
-        let (len, max) = (payload.len(), self.room(&frame));
+        let tx = self.next_tx()?;
+        let (len, max) = (payload.len(), self.room(&tx));
         if len > max {
-            self.cancel(frame);
+            self.cancel(tx);
             return Err(LinkError::TooLong { len, max });
         }
-        if span.write(Header::SIZE, payload).and_then(|()| span.write(0, &header.emit())).is_none() {
-            let error = frame.outside(0, len);
-            self.cancel(frame);
-            return Err(error);
-        }
-        self.tx.add_used(frame.head, (Header::SIZE + len) as u32);
-        Ok(())
+        self.write(&tx, 0, payload)?;
+        self.commit(tx, header)
     }
 
-    fn cancel(&self, tx: Frame) {
+    fn cancel(&self, tx: Frame<'_>) {
         let count = self.cancelled_count.get();
         if let Some(slot) = self.cancelled.as_ref().get(count) {
             slot.set(tx.head);
@@ -179,42 +172,40 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<(Header, DeviceRx<'_>)>, LinkError> {
+    fn receive(&self) -> Result<Option<(Header, Frame<'_>)>, LinkError> {
         let Some((head, buffer)) = self.rx.pop_single(Direction::ToDevice)? else { return Ok(None) };
-        let (frame, span) = self.frame(head, buffer)?;
-        let header = Header::parse(&span.read_array(0).ok_or(LinkError::Closed)?);
-        Ok(Some((header, DeviceRx { frame, span })))
+        let frame = self.frame(head, buffer)?;
+        let header = Header::parse(&frame.span.read_array(0).ok_or(LinkError::Closed)?);
+        Ok(Some((header, frame)))
     }
 
     #[inline(always)]
-    fn payload_room(&self, rx: &DeviceRx<'_>) -> usize {
-        rx.frame.len as usize - Header::SIZE
+    fn payload_room(&self, rx: &Frame<'_>) -> usize {
+        rx.len as usize - Header::SIZE
     }
 
     #[inline(always)]
-    fn read(&self, rx: &DeviceRx<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
+    fn read(&self, rx: &Frame<'_>, at: usize, to: &mut [u8]) -> Result<(), LinkError> {
         let read = rx.span.read(at.saturating_add(Header::SIZE), to);
-        read.ok_or_else(|| rx.frame.outside(at, to.len()))
+        read.ok_or_else(|| rx.outside(at, to.len()))
     }
 
     #[inline(always)]
-    fn release(&self, rx: DeviceRx<'_>) {
+    fn release(&self, rx: Frame<'_>) {
         // Nothing was written, which virtio would have us say as 0. But OpenAMP's driver takes this length as the
         // buffer's capacity when it sends the next time, and other drivers ignore it.
-        self.rx.add_used(rx.frame.head, rx.frame.len);
+        self.rx.add_used(rx.head, rx.len);
     }
 
-    fn hold(&self, rx: DeviceRx<'_>) -> Frame {
-        rx.frame
+    fn hold(&self, rx: Frame<'_>) -> Option<Parked> {
+        Some(Parked { head: rx.head, len: rx.len, place: self.map.place_of(&rx.span)? })
     }
 
-    fn resume(&self, held: Frame) -> Option<DeviceRx<'_>> {
-        let span = self.span(&held).ok()?;
-        Some(DeviceRx { frame: held, span })
+    fn resume(&self, held: Parked) -> Option<Frame<'_>> {
+        let span = self.map.span(held.place, held.len as usize)?;
+        Some(Frame { head: held.head, len: held.len, span })
     }
 
-    // Out of line, so that what surrounds it (loans that flush when they are dropped, above all) stays small enough
-    // for the compiler to keep in registers: measured, 60 instructions a message.
     #[inline(always)]
     fn flush(&self) {
         if self.tx.publish() {

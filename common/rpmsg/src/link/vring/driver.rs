@@ -23,7 +23,7 @@ pub struct Buffers<O = ()> {
 /// A link over two queues of which this side is the driver.
 ///
 /// A descriptor's number is its buffer's number, in both directions: which bytes a token names never depends on
-/// anything that the device can write.
+/// anything that the device can write, and descriptors keep their addresses for the life of the link.
 #[derive(Debug)]
 pub struct Driver<Q, N, O = ()> {
     rx: Q,
@@ -51,7 +51,15 @@ impl<Q: DriverQueue, N: Notify, O: Clone> Driver<Q, N, O> {
         let rx_pool = Pool::new(&rx_buffers, rx.num())?;
         let tx_pool = Pool::new(&tx_buffers, tx.num())?;
         while let Some(head) = rx.reserve() {
-            rx.offer(head, rx_pool.whole(head, Direction::FromDevice))?;
+            rx.offer(head, rx_pool.buffer(head, Direction::FromDevice))?;
+        }
+        for head in 0..tx.num() {
+            let reserved = tx.reserve();
+            debug_assert_eq!(reserved, Some(head), "a fresh queue gives its descriptors in order");
+            tx.bind(head, tx_pool.buffer(head, Direction::ToDevice).addr)?;
+        }
+        for head in (0..tx.num()).rev() {
+            tx.free(head)?;
         }
         let _not_yet = rx.publish();
         tx.disable_notifications();
@@ -63,6 +71,14 @@ impl<Q, N, O> Driver<Q, N, O> {
     /// The doorbell.
     pub const fn notifier(&self) -> &N {
         &self.notify
+    }
+
+    #[cold]
+    fn refused(&self, error: QueueError) -> LinkError {
+        if error == QueueError::Full {
+            self.starved.set(true);
+        }
+        LinkError::from(error)
     }
 
     #[cold]
@@ -97,15 +113,10 @@ impl<O: Clone> Pool<O> {
 }
 
 impl<O> Pool<O> {
-    #[inline(always)]
-    fn buffer(&self, head: u16, len: u32, direction: Direction) -> Buffer {
+    fn buffer(&self, head: u16, direction: Direction) -> Buffer {
         let offset = self.blocks.offset(usize::from(head)) as u64;
-        Buffer { addr: DeviceAddr(self.addr.0.wrapping_add(offset)), len, direction }
-    }
-
-    #[inline(always)]
-    fn whole(&self, head: u16, direction: Direction) -> Buffer {
-        self.buffer(head, self.blocks.size() as u32, direction)
+        let addr = DeviceAddr(self.addr.0.wrapping_add(offset));
+        Buffer { addr, len: self.blocks.size() as u32, direction }
     }
 
     #[inline(always)]
@@ -145,7 +156,10 @@ pub struct DriverHeld {
 }
 
 impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
-    type Tx = DriverTx;
+    type Tx<'l>
+        = DriverTx
+    where
+        Self: 'l;
     type Rx<'l>
         = DriverRx<'l>
     where
@@ -154,17 +168,9 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn reserve(&self) -> Result<DriverTx, LinkError> {
-        // Never-used buffers first: used ones are then looked for once in a whole round, not once a message.
-        if let Some(head) = self.tx.reserve() {
-            return Ok(DriverTx { head });
-        }
-        match self.tx.pop_used()? {
-            // The device's claim of a length means nothing for a buffer that it only reads.
-            Some(used) => Ok(DriverTx { head: used.head }),
-            None => {
-                self.starved.set(true);
-                Err(LinkError::Full)
-            }
+        match self.tx.acquire() {
+            Ok(head) => Ok(DriverTx { head }),
+            Err(error) => Err(self.refused(error)),
         }
     }
 
@@ -193,8 +199,7 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
             return Err(self.tx_pool.outside(0, len));
         }
         // The descriptor says how long the frame is, as Linux' does.
-        let buffer = self.tx_pool.buffer(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice);
-        Ok(self.tx.offer(tx.head, buffer)?)
+        Ok(self.tx.offer_bound(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice)?)
     }
 
     #[inline(always)]
@@ -211,8 +216,7 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
             self.cancel(tx);
             return Err(pool.outside(0, len));
         }
-        let buffer = pool.buffer(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice);
-        Ok(self.tx.offer(tx.head, buffer)?)
+        Ok(self.tx.offer_bound(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice)?)
     }
 
     fn cancel(&self, tx: DriverTx) {
@@ -245,12 +249,12 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn release(&self, rx: DriverRx<'_>) {
-        let given = self.rx.offer(rx.head, self.rx_pool.whole(rx.head, Direction::FromDevice));
+        let given = self.rx.offer_bound(rx.head, self.rx_pool.blocks.size() as u32, Direction::FromDevice);
         debug_assert!(given.is_ok(), "a token is made by `receive` alone and consumed once");
     }
 
-    fn hold(&self, DriverRx { head, len, .. }: DriverRx<'_>) -> DriverHeld {
-        DriverHeld { head, len }
+    fn hold(&self, DriverRx { head, len, .. }: DriverRx<'_>) -> Option<DriverHeld> {
+        Some(DriverHeld { head, len })
     }
 
     fn resume(&self, DriverHeld { head, len }: DriverHeld) -> Option<DriverRx<'_>> {

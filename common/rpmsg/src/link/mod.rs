@@ -213,3 +213,7 @@ impl From<QueueError> for LinkError {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -1,5 +1,6 @@
 use core::{error, fmt};
 
+use embedded_io::ErrorKind;
 use sidecore_wire::Malformed;
 
 /// The peer broke the rules of a service. The message that did changed nothing, and the service goes on; whoever
@@ -28,6 +29,12 @@ impl fmt::Display for PeerError {
 }
 
 impl error::Error for PeerError {}
+
+impl embedded_io::Error for PeerError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidData
+    }
+}
 
 impl From<Malformed> for PeerError {
     fn from(malformed: Malformed) -> Self {

@@ -24,6 +24,9 @@ pub mod console;
 mod error;
 pub mod file;
 
+#[cfg(test)]
+mod testing;
+
 pub use crate::{bytes::NoRoom, error::PeerError};
 pub use sidecore_wire::{Fault, Malformed};
 
@@ -73,6 +76,19 @@ mod tests {
             for other in SERVICES {
                 assert_eq!(name.matches(other.channel), service == other, "{service:?} and {other:?}");
             }
+        }
+    }
+
+    #[test]
+    fn every_service_has_a_golden_dialogue_that_the_main_side_opens() {
+        for Service { name, .. } in SERVICES {
+            let path = std::format!("{}/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&path).expect(&path);
+            assert_eq!(
+                testing::dialogue(&text).first().map(|message| message.0),
+                Some(testing::By::Main),
+                "{path}"
+            );
         }
     }
 

@@ -2,13 +2,16 @@
 
 use core::{error, fmt};
 
+use embedded_io::ErrorKind;
+
 use super::{
     MIN_MESSAGE, Stream,
     protocol::{OUTPUT_HEADER, ToMain, ToRemote, VERSION},
 };
 use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
 
-/// A console as a remote sees it, with a buffer for `INPUT` bytes that came before they were read.
+/// A console as a remote sees it, with a buffer for `INPUT` bytes that came before they were read (with none, there is
+/// no input).
 ///
 /// Whenever a message has come, and after [`read`](Self::read), there may be one to send: [`poll`](Self::poll).
 #[derive(Debug)]
@@ -237,7 +240,7 @@ impl<const INPUT: usize> Client<INPUT> {
         }
         self.reads = true;
         match self.input.take(to) {
-            0 if self.ended => Read::End,
+            0 if self.ended || INPUT == 0 => Read::End,
             0 => Read::Wait,
             len => Read::Bytes(len),
         }
@@ -356,6 +359,17 @@ impl fmt::Display for CallError {
 }
 
 impl error::Error for CallError {}
+
+impl embedded_io::Error for CallError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoRoom(_) => ErrorKind::OutOfMemory,
+            Self::NotStarted => ErrorKind::NotConnected,
+            Self::Exited => ErrorKind::BrokenPipe,
+            Self::AskedAlready { .. } | Self::BeyondArguments { .. } => ErrorKind::InvalidInput,
+        }
+    }
+}
 
 impl From<NoRoom> for CallError {
     fn from(no_room: NoRoom) -> Self {

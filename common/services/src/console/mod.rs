@@ -34,3 +34,6 @@ pub const SERVICE: Service = Service {
 
 /// Bytes that a buffer for messages needs: room for every message of fixed length, and for data of some use.
 pub const MIN_MESSAGE: usize = 32;
+
+#[cfg(test)]
+mod tests;

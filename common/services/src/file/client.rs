@@ -2,9 +2,11 @@
 
 use core::{error, fmt};
 
+use embedded_io::ErrorKind;
+
 use super::{
     Error, Flags, Handle,
-    protocol::{Answer, Request, ToMain, ToRemote, VERSION, WRITE_HEADER},
+    protocol::{Answer, REQUESTS_MAX, Request, ToMain, ToRemote, VERSION, WRITE_HEADER},
 };
 use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
 
@@ -79,6 +81,7 @@ impl<const REQUESTS: usize> Client<REQUESTS> {
     /// Files of which nothing is known yet.
     #[must_use]
     pub const fn new() -> Self {
+        const { assert!(REQUESTS > 0 && REQUESTS <= REQUESTS_MAX, "the main side keeps no more requests") };
         Self { session: None, hello_due: false, next: 0, asked: [None; REQUESTS] }
     }
 
@@ -215,6 +218,16 @@ impl fmt::Display for CallError {
 }
 
 impl error::Error for CallError {}
+
+impl embedded_io::Error for CallError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoRoom(_) | Self::TooManyRequests { .. } => ErrorKind::OutOfMemory,
+            Self::NotStarted => ErrorKind::NotConnected,
+            Self::BadFlags { .. } => ErrorKind::InvalidInput,
+        }
+    }
+}
 
 impl From<NoRoom> for CallError {
     fn from(no_room: NoRoom) -> Self {

@@ -18,6 +18,8 @@ pub use flags::Flags;
 pub use path::{Path, PathError};
 pub use request::{Request, RequestError, ToMain, id_of};
 
+use core::fmt;
+
 use sidecore_wire::Malformed;
 
 use crate::bytes::{Reader, out_of_range};
@@ -28,12 +30,21 @@ pub const VERSION: u16 = 1;
 /// Bytes that every message begins with.
 pub const HEADER: usize = 4;
 
+/// Requests of one remote that the main side keeps while it has no buffer for their answers. What comes then is lost.
+pub const REQUESTS_MAX: usize = 256;
+
 /// Bytes of a request before the bytes [to write](Request::Write).
 pub const WRITE_HEADER: usize = 16;
 
 /// An open file or directory, as the main side numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handle(pub u32);
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handle {:#x}", self.0)
+    }
+}
 
 /// The first bytes of requests. An answer's is that of the request and [`ANSWER`](kind::ANSWER).
 pub(crate) mod kind {

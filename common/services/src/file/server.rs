@@ -89,17 +89,14 @@ pub struct Page<'p> {
 }
 
 impl Page<'_> {
-    /// Puts an entry on the page; `false` where it does not fit (or its name is none), and listing should end.
+    /// Puts an entry on the page; `false` where it does not fit, or its name is none. Nothing follows what did not.
     #[must_use]
     pub fn push(&mut self, entry: &Entry<'_>) -> bool {
         let room = self.room.get_mut(self.len..).unwrap_or_default();
-        let pushed = u8::try_from(entry.name.len()).ok().and_then(|len| {
-            let header = Writer::new(room).put(&entry.next.to_le_bytes()).put(&[entry.kind as u8, len]);
-            header.put(entry.name).finish().ok()
-        });
+        let pushed = entry.emit(room).filter(|_| !self.refused);
         match pushed {
-            Some(bytes) if !self.refused => self.len += bytes.len(),
-            _ => self.refused = true,
+            Some(len) => self.len += len,
+            None => self.refused = true,
         }
         !self.refused
     }
@@ -157,7 +154,8 @@ impl<F: Files, const HANDLES: usize> Server<F, HANDLES> {
         if out.len() < MIN_MESSAGE {
             return Err(Unanswered::NoRoom(NoRoom { needed: MIN_MESSAGE, room: out.len() }));
         }
-        let (first, id, outcome) = match ToMain::parse(message) {
+        let (first, id) = id_of(message).map_err(PeerError::from)?;
+        let outcome = match ToMain::parse(message) {
             Ok(ToMain::Hello { .. }) if self.greeted => {
                 let why = "there was one already";
                 return Err(PeerError::OutOfTurn { message: "a hello", why }.into());
@@ -166,21 +164,16 @@ impl<F: Files, const HANDLES: usize> Server<F, HANDLES> {
                 self.greeted = true;
                 return Ok(None);
             }
-            Ok(ToMain::Request { id, request }) if self.greeted => {
+            Ok(ToMain::Request { request, .. }) if self.greeted => {
                 let body = out.get_mut(HEADER..).unwrap_or_default();
-                (request.kind(), id, self.serve(&request, body))
+                self.serve(&request, body)
             }
-            Ok(ToMain::Request { id, request }) => (request.kind(), id, Err(Error::NoHello)),
-            Err(error) => match (error, id_of(message)) {
-                (RequestError::Malformed(malformed), None | Some((kind::HELLO, _))) => {
-                    return Err(PeerError::from(malformed).into());
-                }
-                (error, Some((first, id))) => (first, id, Err(error.answer())),
-                // Too short for a number is malformed, whatever else it is.
-                (_, None) => {
-                    return Err(PeerError::OutOfTurn { message: "a request", why: "it has no number" }.into());
-                }
-            },
+            Ok(ToMain::Request { .. }) => Err(Error::NoHello),
+            // A hello has no number.
+            Err(RequestError::Malformed(malformed)) if first == kind::HELLO => {
+                return Err(PeerError::from(malformed).into());
+            }
+            Err(error) => Err(error.answer()),
         };
         let (status, len) = match outcome {
             Ok(len) => (0, len),

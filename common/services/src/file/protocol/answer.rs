@@ -155,7 +155,7 @@ pub struct Info {
     pub size: u64,
 }
 
-/// Something in a directory.
+/// Something in a directory: next `u64`, kind `u8`, length of the name `u8`, the name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'m> {
     /// The position behind it, at which listing goes on.
@@ -167,21 +167,30 @@ pub struct Entry<'m> {
 }
 
 impl<'m> Entry<'m> {
-    /// Bytes before the name: next `u64`, kind `u8`, length of the name `u8`.
-    pub const HEADER: usize = 10;
-
     fn parse(reader: &mut Reader<'m>) -> Result<Self, Malformed> {
         let next = reader.u64()?;
         let kind = Kind::parse(reader.u8()?)?;
         let len = reader.u8()?;
         let name = reader.bytes(len.into())?;
-        if name.is_empty() {
-            return Err(out_of_range("length of a name", 0, 1, 255));
-        }
-        match name.iter().find(|&&byte| byte == 0 || byte == b'/') {
-            Some(&byte) => Err(out_of_range("byte of a name", byte.into(), 1, 255)),
-            None => Ok(Self { next, kind, name }),
-        }
+        check_name(name)?;
+        Ok(Self { next, kind, name })
+    }
+
+    /// Writes the entry; `None` where there is no room, or the name is none.
+    pub(crate) fn emit(&self, out: &mut [u8]) -> Option<usize> {
+        let len = u8::try_from(self.name.len()).ok().filter(|_| check_name(self.name).is_ok())?;
+        let header = Writer::new(out).put(&self.next.to_le_bytes()).put(&[self.kind as u8, len]);
+        header.put(self.name).finish().ok().map(<[u8]>::len)
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), Malformed> {
+    if name.is_empty() {
+        return Err(out_of_range("length of a name", 0, 1, 255));
+    }
+    match name.iter().filter(|&&byte| byte == 0 || byte == b'/').count() {
+        0 => Ok(()),
+        some => Err(out_of_range("number of NULs and slashes in a name", some as u64, 0, 0)),
     }
 }
 

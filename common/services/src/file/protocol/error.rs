@@ -1,5 +1,6 @@
 use core::{error, fmt};
 
+use embedded_io::ErrorKind;
 use sidecore_wire::Malformed;
 
 use crate::bytes::out_of_range;
@@ -126,3 +127,29 @@ impl fmt::Display for Error {
 }
 
 impl error::Error for Error {}
+
+impl embedded_io::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Malformed | Self::BadPath | Self::PathTooLong | Self::BadFlags | Self::BadHandle => {
+                ErrorKind::InvalidInput
+            }
+            Self::Unsupported => ErrorKind::Unsupported,
+            Self::NoHello => ErrorKind::NotConnected,
+            Self::NotOpenedFor | Self::Outside | Self::ReadOnly | Self::NotPermitted => {
+                ErrorKind::PermissionDenied
+            }
+            Self::TooManyOpen | Self::NoSpace | Self::NoRoom => ErrorKind::OutOfMemory,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::Exists => ErrorKind::AlreadyExists,
+            Self::IsDirectory
+            | Self::NotDirectory
+            | Self::NotRegular
+            | Self::NotEmpty
+            | Self::TooLarge
+            | Self::Busy
+            | Self::CrossesDevices
+            | Self::Failed => ErrorKind::Other,
+        }
+    }
+}

@@ -69,12 +69,12 @@ pub enum Request<'m> {
         /// What.
         handle: Handle,
     },
-    /// `08`: handle `u32`, position `u64`. What is in a directory. Answered by [`Entries`] in no order, as many as fit
+    /// `08`: handle `u32`, position `u64`. What is in a directory. Answered by [`Entries`](super::Entries) in no order, as many as fit
     /// a message; none where there are no more.
     List {
         /// The directory.
         handle: Handle,
-        /// Where to go on: zero, or [`Entry::next`].
+        /// Where to go on: zero, or what an [entry](super::Entry) had for `next`.
         position: u64,
     },
     /// `09`: the path. What and how long it is, unopened.
@@ -105,7 +105,7 @@ impl<'m> ToMain<'m> {
     /// Reads a message.
     ///
     /// # Errors
-    /// The message has no meaning. [`id_of`] may know whom to tell.
+    /// The message has no meaning. [`id_of`] knows whom to tell.
     pub fn parse(message: &'m [u8]) -> Result<Self, RequestError> {
         let mut reader = Reader::new(message);
         let kind = reader.u8()?;
@@ -193,6 +193,26 @@ impl<'m> ToMain<'m> {
     }
 }
 
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { path, flags } => write!(f, "open `{path}` ({flags:?})"),
+            Self::Close { handle } => write!(f, "close {handle}"),
+            Self::Read { handle, offset, len } => write!(f, "read {len} bytes of {handle} from {offset} on"),
+            Self::Write { handle, offset, bytes } => {
+                write!(f, "write {} bytes to {handle} from {offset} on", bytes.len())
+            }
+            Self::Stat { handle } => write!(f, "stat {handle}"),
+            Self::Sync { handle } => write!(f, "sync {handle}"),
+            Self::List { handle, position } => write!(f, "list {handle} from {position:#x} on"),
+            Self::StatPath { path } => write!(f, "stat `{path}`"),
+            Self::Remove { path } => write!(f, "remove `{path}`"),
+            Self::Rename { from, to } => write!(f, "rename `{from}` to `{to}`"),
+            Self::MakeDirectory { path } => write!(f, "make directory `{path}`"),
+        }
+    }
+}
+
 impl Request<'_> {
     /// The request's first byte.
     #[must_use]
@@ -213,11 +233,15 @@ impl Request<'_> {
     }
 }
 
-/// The first byte and the number of a request that may have no other meaning; `None` where it is too short for them.
-#[must_use]
-pub fn id_of(message: &[u8]) -> Option<(u8, u16)> {
-    let &[kind, _, low, high] = message.first_chunk()?;
-    Some((kind, u16::from_le_bytes([low, high])))
+/// The first byte of a message and its number, which tell whom to answer even where the rest has no meaning.
+///
+/// # Errors
+/// The message is too short to have a number.
+pub fn id_of(message: &[u8]) -> Result<(u8, u16), Malformed> {
+    let mut reader = Reader::new(message);
+    let kind = reader.u8()?;
+    reader.skip::<1>()?;
+    Ok((kind, reader.u16()?))
 }
 
 /// A request has no meaning.

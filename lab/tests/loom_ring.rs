@@ -9,7 +9,7 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_virtio::split::{Device, Driver, Parts, Slot};
-use sidecore_virtio::{Buffer, DeviceQueue, Direction, DriverQueue, RingFeatures};
+use sidecore_virtio::{Buffer, DeviceQueue, Direction, DriverQueue, QueueError, RingFeatures};
 use sidecore_wire::split::Layout;
 
 const NUM: u16 = 2;
@@ -99,16 +99,13 @@ fn a_descriptor_is_used_again_only_when_it_came_back() {
         let peer = thread::spawn(move || {
             for number in 0..3 {
                 let head = loop {
-                    if let Some(head) = driver.reserve() {
-                        break head;
+                    match driver.acquire() {
+                        Ok(head) => break head,
+                        Err(error) => assert_eq!(error, QueueError::Full),
                     }
-                    match driver.pop_used().unwrap() {
-                        Some(used) => break used.head,
-                        None => thread::yield_now(),
-                    }
+                    thread::yield_now();
                 };
                 theirs.store(at(head), message(number)).unwrap();
-                // A chain that came back is held: offered again at once.
                 driver.offer(head, buffer(head)).unwrap();
                 let _ = driver.publish();
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sidecore_mem::DeviceAddr;
 use sidecore_virtio::split::{Driver, Slot};
-use sidecore_virtio::{Buffer, Direction, DriverQueue, QueueError};
+use sidecore_virtio::{Buffer, Direction, DriverQueue, QueueError, Used};
 use sidecore_wire::split::{DESC_INDIRECT, DESC_NEXT, DESC_WRITE, Descriptor, UsedElement};
 
 use super::ground::Ground;
@@ -32,6 +32,9 @@ pub fn play_driver(bytes: &[u8]) -> usize {
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     Reserve,
+    Acquire,
+    Bind,
+    OfferBound,
     Offer,
     Add,
     AddIndirect,
@@ -45,8 +48,11 @@ pub(super) enum Step {
 }
 
 /// In the order of their numbers on the tape.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 14] = [
     Step::Reserve,
+    Step::Acquire,
+    Step::Bind,
+    Step::OfferBound,
     Step::Offer,
     Step::Add,
     Step::AddIndirect,
@@ -68,6 +74,12 @@ enum Place {
     Away(Vec<u16>),
     /// With the device, as part of a chain.
     Part,
+}
+
+/// What the device has written by the time that the driver looks.
+struct Now {
+    claim: u16,
+    element: UsedElement,
 }
 
 struct Play {
@@ -94,6 +106,9 @@ impl Play {
         let index = self.ground.available_index();
         match STEPS[tape.below(STEPS.len())] {
             Step::Reserve => self.reserve(),
+            Step::Acquire => self.acquire(),
+            Step::Bind => self.bind(tape),
+            Step::OfferBound => self.offer_bound(tape),
             Step::Offer => self.offer(tape),
             Step::Add => self.add(tape),
             Step::AddIndirect => self.add_indirect(tape),
@@ -117,6 +132,48 @@ impl Play {
             Some(head) => self.move_to(head, &Place::Free, Place::Held),
             None => assert!(!self.places.contains(&Place::Free)),
         }
+    }
+
+    fn acquire(&mut self) {
+        if !self.places.contains(&Place::Free) {
+            let now = self.now();
+            let acquired = self.driver.acquire();
+            let len = now.element.len;
+            return self.took(
+                &now,
+                match acquired {
+                    Ok(head) => Ok(Some(Used { head, len })),
+                    Err(QueueError::Full) => Ok(None),
+                    Err(error) => Err(error),
+                },
+            );
+        }
+        let head = self.driver.acquire().expect("a free one");
+        self.move_to(head, &Place::Free, Place::Held);
+    }
+
+    fn bind(&mut self, tape: &mut Tape<'_>) {
+        let (head, Buffer { addr, .. }) = (self.any_head(tape), Ground::buffer(tape));
+        let bound = self.driver.bind(head, addr);
+        if self.place(head) != Some(&Place::Held) {
+            return assert_eq!(bound, Err(QueueError::NotHeld { head }));
+        }
+        assert_eq!((bound, self.ground.descriptor(head).addr), (Ok(()), addr.0));
+    }
+
+    fn offer_bound(&mut self, tape: &mut Tape<'_>) {
+        let (head, Buffer { len, direction, .. }) = (self.any_head(tape), Ground::buffer(tape));
+        let before = self.place(head).map(|_| self.ground.descriptor(head));
+        let offered = self.driver.offer_bound(head, len, direction);
+        if self.place(head) != Some(&Place::Held) {
+            return assert_eq!(offered, Err(QueueError::NotHeld { head }));
+        }
+        assert_eq!(offered, Ok(()));
+        self.move_to(head, &Place::Held, Place::Away(vec![]));
+        self.entered(head);
+        // The address is the one that stands there, whoever wrote it.
+        let addr = DeviceAddr(before.expect("inside the ring").addr);
+        assert_eq!(self.ground.descriptor(head), describe(&Buffer { addr, len, direction }, None));
     }
 
     fn offer(&mut self, tape: &mut Tape<'_>) {
@@ -198,9 +255,20 @@ impl Play {
     }
 
     fn pop_used(&mut self) {
-        let (claim, element) = (self.ground.used_index(), self.ground.used(self.taken));
+        let now = self.now();
+        let popped = self.driver.pop_used();
+        self.took(&now, popped);
+    }
+
+    fn now(&self) -> Now {
+        Now { claim: self.ground.used_index(), element: self.ground.used(self.taken) }
+    }
+
+    /// Judges what the driver took from the used ring as it was.
+    fn took(&mut self, now: &Now, popped: Result<Option<Used>, QueueError>) {
+        let Now { claim, element } = *now;
         let limit = self.published.wrapping_sub(self.taken);
-        match self.driver.pop_used() {
+        match popped {
             Ok(None) => assert_eq!(claim, self.taken),
             Ok(Some(used)) => {
                 assert_ne!(limit, 0, "more is taken than was published");

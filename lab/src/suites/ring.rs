@@ -28,6 +28,7 @@ pub const RINGS: &[Row<dyn Bench>] = &[
 /// What all of them promise.
 pub const CASES: &[Case<dyn Bench>] = cases![
     accounting::vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it,
+    accounting::vring_2_7_13_acquire_takes_free_descriptors_first_and_used_ones_then,
     accounting::vring_2_7_13_a_full_ring_takes_nothing_and_loses_nothing,
     accounting::vring_2_7_5_chains_free_all_their_descriptors,
     accounting::vring_2_7_5_3_an_indirect_chain_takes_one_descriptor,
@@ -44,6 +45,7 @@ pub const CASES: &[Case<dyn Bench>] = cases![
     transfer::vring_2_7_5_chains_arrive_in_order,
     transfer::vring_2_7_5_3_indirect_chains_arrive_in_order,
     transfer::vring_2_7_8_used_elements_name_chain_and_length_in_the_order_of_use,
+    transfer::vring_2_7_13_a_bound_descriptor_keeps_its_address,
     transfer::vring_2_7_13_indices_wrap_with_every_descriptor_in_use,
     transfer::vring_2_7_13_nothing_is_visible_before_it_is_published,
 ];

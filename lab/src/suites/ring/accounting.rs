@@ -1,9 +1,10 @@
 //! Every descriptor is in one place at a time, and comes back.
 
+use std::collections::HashSet;
 use std::iter::from_fn;
 
 use sidecore_mem::DeviceAddr;
-use sidecore_virtio::QueueError;
+use sidecore_virtio::{Direction, QueueError};
 
 use super::{Bench, readable, writable};
 use crate::rigs::DATA_ADDR;
@@ -12,6 +13,8 @@ pub(super) fn vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it(bench: &
     let driver = bench.pair(2).driver;
     let refused = |head| {
         assert_eq!(driver.offer(head, readable(0, 0)), Err(QueueError::NotHeld { head }));
+        assert_eq!(driver.bind(head, DATA_ADDR), Err(QueueError::NotHeld { head }));
+        assert_eq!(driver.offer_bound(head, 0, Direction::ToDevice), Err(QueueError::NotHeld { head }));
         assert_eq!(driver.free(head), Err(QueueError::NotHeld { head }));
     };
     for head in [0, 1, 2, u16::MAX] {
@@ -26,6 +29,30 @@ pub(super) fn vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it(bench: &
     let other = driver.reserve().unwrap();
     assert_ne!(other, head);
     assert_eq!(driver.reserve(), None);
+}
+
+pub(super) fn vring_2_7_13_acquire_takes_free_descriptors_first_and_used_ones_then(bench: &dyn Bench) {
+    let pair = bench.pair(4);
+    let acquire = || pair.driver.acquire();
+    let mut first = HashSet::new();
+    for _ in 0..4 {
+        let head = acquire().unwrap();
+        assert!(first.insert(head), "{head} is given twice");
+        pair.driver.offer(head, readable(0, 1)).unwrap();
+    }
+    assert_eq!(acquire(), Err(QueueError::Full), "nothing was even published");
+    let _ = pair.driver.publish();
+    for round in 0..100 {
+        assert_eq!(acquire(), Err(QueueError::Full));
+        let head = pair.device.pop_available().unwrap().unwrap();
+        pair.device.add_used(head, 0);
+        assert_eq!(acquire(), Err(QueueError::Full), "not published yet");
+        let _ = pair.device.publish();
+        assert_eq!(acquire(), Ok(head), "round {round}");
+        assert_eq!((acquire(), pair.driver.pop_used()), (Err(QueueError::Full), Ok(None)));
+        pair.driver.offer(head, readable(0, 1)).unwrap();
+        let _ = pair.driver.publish();
+    }
 }
 
 pub(super) fn vring_2_7_13_a_full_ring_takes_nothing_and_loses_nothing(bench: &dyn Bench) {

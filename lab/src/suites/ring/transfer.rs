@@ -3,7 +3,7 @@
 use std::iter::from_fn;
 
 use sidecore_mem::DeviceAddr;
-use sidecore_virtio::{Direction, QueueError, Used};
+use sidecore_virtio::{Buffer, Direction, QueueError, Used};
 
 use super::{Bench, readable, writable};
 use crate::rigs::DATA_ADDR;
@@ -49,6 +49,31 @@ pub(super) fn vring_2_7_13_indices_wrap_with_every_descriptor_in_use(bench: &dyn
                 pair.driver.free(*head).unwrap();
             }
         }
+    }
+}
+
+pub(super) fn vring_2_7_13_a_bound_descriptor_keeps_its_address(bench: &dyn Bench) {
+    let pair = bench.pair(4);
+    let buffers = |head: u16| readable(0x100 * u64::from(head), 16);
+    let mut heads: Vec<u16> = from_fn(|| pair.driver.reserve()).collect();
+    for head in &heads {
+        pair.driver.bind(*head, buffers(*head).addr).unwrap();
+    }
+    for len in 0..100 {
+        for head in heads.drain(..) {
+            let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
+            pair.driver.offer_bound(head, len, direction).unwrap();
+        }
+        let _ = pair.driver.publish();
+        while let Some(head) = pair.device.pop_available().unwrap() {
+            let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
+            let there = Buffer { len, direction, ..buffers(head) };
+            assert_eq!(pair.device.single(head, direction), Ok(there));
+            pair.device.add_used(head, 0);
+        }
+        let _ = pair.device.publish();
+        heads.extend(from_fn(|| pair.driver.pop_used().unwrap()).map(|used| used.head));
+        assert_eq!(heads.len(), 4);
     }
 }
 

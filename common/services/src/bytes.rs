@@ -4,6 +4,8 @@ use core::{error, fmt};
 
 use sidecore_wire::{Fault, Malformed};
 
+use crate::MIN_MESSAGE;
+
 /// The caller's buffer is too short for the message; nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom {
@@ -124,6 +126,35 @@ impl<'o> Writer<'o> {
         let room = out.len();
         out.get(..len).ok_or(NoRoom { needed: len, room })
     }
+}
+
+/// The version in a hello.
+pub(crate) fn version(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
+    at_least("version", reader.u16()?, 1)
+}
+
+/// The longest message that a remote says it takes.
+pub(crate) fn longest(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
+    at_least("longest message", reader.u16()?, MIN_MESSAGE as u16)
+}
+
+fn at_least(field: &'static str, value: u16, min: u16) -> Result<u16, Malformed> {
+    match value {
+        value if value >= min => Ok(value),
+        value => Err(Malformed { field, value: value.into(), fault: Fault::TooSmall { min: min.into() } }),
+    }
+}
+
+/// A buffer for a message, cut to what the receiver takes.
+///
+/// # Errors
+/// It is shorter than [`MIN_MESSAGE`].
+pub(crate) fn room(out: &mut [u8], longest: u16) -> Result<&mut [u8], NoRoom> {
+    let room = out.len();
+    if room < MIN_MESSAGE {
+        return Err(NoRoom { needed: MIN_MESSAGE, room });
+    }
+    Ok(out.get_mut(..room.min(longest.into())).unwrap_or_default())
 }
 
 /// A field that is outside its range.

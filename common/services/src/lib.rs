@@ -30,6 +30,12 @@ mod testing;
 pub use crate::{bytes::NoRoom, error::PeerError};
 pub use sidecore_wire::{Fault, Malformed};
 
+/// Bytes that a buffer for a service's messages needs: room for every message of fixed length, and for some data.
+pub const MIN_MESSAGE: usize = 32;
+
+/// Bytes of the longest message that a remote takes unless it says otherwise: what fits a buffer of rpmsg's usual size.
+pub const USUAL_MESSAGE: u16 = 496;
+
 /// What is known of a service without speaking to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {

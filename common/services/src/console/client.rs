@@ -5,10 +5,13 @@ use core::{error, fmt};
 use embedded_io::ErrorKind;
 
 use super::{
-    MIN_MESSAGE, Stream,
+    Stream,
     protocol::{OUTPUT_HEADER, ToMain, ToRemote, VERSION},
 };
-use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
+use crate::{
+    Chunk, MIN_MESSAGE, NoRoom, PeerError, USUAL_MESSAGE,
+    bytes::{out_of_range, room},
+};
 
 /// A console as a remote sees it, with a buffer for `INPUT` bytes that came before they were read (with none, there is
 /// no input).
@@ -17,6 +20,8 @@ use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
 #[derive(Debug)]
 pub struct Client<const INPUT: usize = 256> {
     session: Option<Session>,
+    /// Bytes of the longest message that is taken.
+    longest: u16,
     hello_due: bool,
     /// Bytes of output sent, and how many may be.
     output: u64,
@@ -106,6 +111,7 @@ impl<const INPUT: usize> Client<INPUT> {
     pub const fn new() -> Self {
         Self {
             session: None,
+            longest: USUAL_MESSAGE,
             hello_due: false,
             output: 0,
             output_limit: 0,
@@ -117,6 +123,14 @@ impl<const INPUT: usize> Client<INPUT> {
             asked: None,
             exited: false,
         }
+    }
+
+    /// The same, but taking messages of up to `longest` bytes (at least [`MIN_MESSAGE`]) instead of [`USUAL_MESSAGE`].
+    /// To be said before the first message comes.
+    #[must_use]
+    pub const fn taking(mut self, longest: u16) -> Self {
+        self.longest = if longest < MIN_MESSAGE as u16 { MIN_MESSAGE as u16 } else { longest };
+        self
     }
 
     /// What the main side said; `None` before its hello came.
@@ -191,7 +205,7 @@ impl<const INPUT: usize> Client<INPUT> {
     /// `out` is shorter than [`MIN_MESSAGE`]; nothing has changed.
     pub fn poll<'o>(&mut self, out: &'o mut [u8]) -> Result<Option<&'o [u8]>, NoRoom> {
         if self.hello_due {
-            let message = ToMain::Hello { version: VERSION }.emit(out)?;
+            let message = ToMain::Hello { version: VERSION, longest: self.longest }.emit(out)?;
             self.hello_due = false;
             return Ok(Some(message));
         }
@@ -221,7 +235,7 @@ impl<const INPUT: usize> Client<INPUT> {
         if self.exited {
             return Err(CallError::Exited);
         }
-        enough(out)?;
+        let out = room(out, u16::MAX)?;
         if !self.has_output_room() {
             return Ok(None);
         }
@@ -286,8 +300,8 @@ impl<const INPUT: usize> Client<INPUT> {
 
     /// The limit to announce: not before the firmware reads, and not for a few bytes only.
     fn input_limit_due(&self) -> Option<u64> {
-        let (room, promised) = (INPUT - self.input.len, self.input_limit - self.received);
-        let more = (room as u64).saturating_sub(promised);
+        let (free, promised) = (INPUT - self.input.len, self.input_limit - self.received);
+        let more = (free as u64).saturating_sub(promised);
         let due = self.reads && !self.ended && !self.exited && self.session.is_some();
         (due && more > 0 && more >= INPUT as u64 / 2).then(|| self.input_limit.saturating_add(more))
     }
@@ -296,13 +310,6 @@ impl<const INPUT: usize> Client<INPUT> {
 impl<const INPUT: usize> Default for Client<INPUT> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn enough(out: &[u8]) -> Result<(), NoRoom> {
-    match out.len() {
-        MIN_MESSAGE.. => Ok(()),
-        room => Err(NoRoom { needed: MIN_MESSAGE, room }),
     }
 }
 

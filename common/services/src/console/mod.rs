@@ -23,6 +23,7 @@ pub use client::Client;
 pub use protocol::{Arguments, ArgumentsError, Stream};
 pub use server::Server;
 
+pub use crate::MIN_MESSAGE;
 use crate::Service;
 
 /// The console's row in the table of services.
@@ -31,9 +32,6 @@ pub const SERVICE: Service = Service {
     channel: "sidecore-console",
     summary: "output, input, arguments and the exit code of a remote",
 };
-
-/// Bytes that a buffer for messages needs: room for every message of fixed length, and for data of some use.
-pub const MIN_MESSAGE: usize = 32;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use sidecore_wire::Malformed;
 
 use crate::{
     NoRoom,
-    bytes::{Reader, Writer, out_of_range},
+    bytes::{Reader, Writer, longest, out_of_range, version},
 };
 
 /// The version that is described here, and the highest one.
@@ -31,10 +31,14 @@ pub const ARGUMENTS_HEADER: usize = 8;
 /// A message of the remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToMain<'m> {
-    /// `01`, zero, version `u16`. The answer to the main side's hello; before it the remote sends nothing.
+    /// `01`, zero, version `u16`, longest message `u16`. The answer to the main side's hello; before it the remote
+    /// sends nothing.
     Hello {
         /// The highest version that the remote speaks.
         version: u16,
+        /// Bytes of the longest message that the remote takes, at least [`MIN_MESSAGE`](crate::MIN_MESSAGE). The main side sends no
+        /// longer one, but for its hello.
+        longest: u16,
     },
     /// `02`, stream `u8`, the bytes.
     Output {
@@ -115,7 +119,7 @@ impl<'m> ToMain<'m> {
         let parsed = match reader.u8()? {
             kind::HELLO => {
                 reader.skip::<1>()?;
-                return Ok(Self::Hello { version: version(&mut reader)? });
+                return Ok(Self::Hello { version: version(&mut reader)?, longest: longest(&mut reader)? });
             }
             kind::OUTPUT => {
                 let stream = match reader.u8()? {
@@ -157,7 +161,9 @@ impl<'m> ToMain<'m> {
     pub fn emit<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
         let writer = Writer::new(out);
         match self {
-            Self::Hello { version } => writer.put(&[kind::HELLO, 0]).put(&version.to_le_bytes()),
+            Self::Hello { version, longest } => {
+                writer.put(&[kind::HELLO, 0]).put(&version.to_le_bytes()).put(&longest.to_le_bytes())
+            }
             Self::Output { stream, bytes } => writer.put(&[kind::OUTPUT, *stream as u8]).put(bytes),
             Self::InputLimit { total } => {
                 writer.put(&[kind::INPUT_LIMIT, 0, 0, 0, 0, 0, 0, 0]).put(&total.to_le_bytes())
@@ -273,13 +279,6 @@ mod kind {
     pub(super) const INPUT: u8 = 0x83;
     pub(super) const INPUT_END: u8 = 0x84;
     pub(super) const ARGUMENTS: u8 = 0x85;
-}
-
-fn version(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
-    match reader.u16()? {
-        0 => Err(out_of_range("version", 0, 1, u16::MAX.into())),
-        version => Ok(version),
-    }
 }
 
 /// An offset into the arguments, or their length.

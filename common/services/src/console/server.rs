@@ -1,10 +1,13 @@
 //! The main side's half of the console.
 
 use super::{
-    Arguments, ArgumentsError, MIN_MESSAGE, Stream,
+    Arguments, ArgumentsError, Stream,
     protocol::{ARGUMENTS_HEADER, INPUT_HEADER, ToMain, ToRemote, VERSION},
 };
-use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
+use crate::{
+    Chunk, NoRoom, PeerError,
+    bytes::{out_of_range, room},
+};
 
 /// A console as the main side serves it to one remote, with the remote's arguments in `A`.
 ///
@@ -14,6 +17,8 @@ use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
 pub struct Server<A> {
     arguments: A,
     state: State,
+    /// Bytes of the longest message that the remote takes.
+    longest: u16,
     /// Bytes of output that may wait here to be written out.
     window: u64,
     /// Bytes of output that came, were written out, and may come.
@@ -76,6 +81,7 @@ impl<A: AsRef<[u8]>> Server<A> {
         Ok(Self {
             arguments,
             state: State::New,
+            longest: u16::MAX,
             window,
             received: 0,
             written: 0,
@@ -97,7 +103,8 @@ impl<A: AsRef<[u8]>> Server<A> {
         match (self.state, message) {
             (State::New, _) => Err(out_of_turn("the main side speaks first")),
             (State::Exited(_), _) => Err(out_of_turn("the remote has exited")),
-            (State::Greeting, ToMain::Hello { version }) => {
+            (State::Greeting, ToMain::Hello { version, longest }) => {
+                self.longest = longest;
                 self.state = State::Running;
                 Ok(Event::Started { version: version.min(VERSION) })
             }
@@ -137,9 +144,9 @@ impl<A: AsRef<[u8]>> Server<A> {
     /// until there is none.
     ///
     /// # Errors
-    /// `out` is shorter than [`MIN_MESSAGE`]; nothing has changed.
+    /// `out` is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE); nothing has changed.
     pub fn poll<'o>(&mut self, out: &'o mut [u8]) -> Result<Option<&'o [u8]>, NoRoom> {
-        enough(out)?;
+        let out = room(out, self.longest)?;
         let arguments = self.arguments.as_ref();
         match self.state {
             State::New => {
@@ -191,9 +198,9 @@ impl<A: AsRef<[u8]>> Server<A> {
     /// called again at [`Event::InputWanted`].
     ///
     /// # Errors
-    /// `out` is shorter than [`MIN_MESSAGE`]; nothing has changed.
+    /// `out` is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE); nothing has changed.
     pub fn input<'o>(&mut self, bytes: &[u8], out: &'o mut [u8]) -> Result<Option<Chunk<'o>>, NoRoom> {
-        enough(out)?;
+        let out = room(out, self.longest)?;
         let allowed = usize::try_from(self.input_room()).unwrap_or(usize::MAX);
         let taken = bytes.len().min(allowed).min(out.len() - INPUT_HEADER);
         if taken == 0 {
@@ -209,9 +216,9 @@ impl<A: AsRef<[u8]>> Server<A> {
     /// knows already. It needs no room at the remote.
     ///
     /// # Errors
-    /// `out` is shorter than [`MIN_MESSAGE`]; nothing has changed.
+    /// `out` is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE); nothing has changed.
     pub fn end_input<'o>(&mut self, out: &'o mut [u8]) -> Result<Option<&'o [u8]>, NoRoom> {
-        enough(out)?;
+        let out = room(out, self.longest)?;
         if self.state != State::Running || self.ended {
             return Ok(None);
         }
@@ -227,13 +234,6 @@ impl<A: AsRef<[u8]>> Server<A> {
             State::Exited(code) => Some(code),
             _ => None,
         }
-    }
-}
-
-fn enough(out: &[u8]) -> Result<(), NoRoom> {
-    match out.len() {
-        MIN_MESSAGE.. => Ok(()),
-        room => Err(NoRoom { needed: MIN_MESSAGE, room }),
     }
 }
 

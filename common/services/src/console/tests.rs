@@ -148,7 +148,11 @@ fn nothing_works_before_both_hellos() {
     );
     unheard(&mut client, ToRemote::Input { bytes: b"a" }, early("input", "there was no hello yet"));
     unheard(&mut client, ToRemote::InputEnd, early("the end of input", "there was no hello yet"));
-    refused(&mut server, ToMain::Hello { version: 1 }, early("a hello", "the main side speaks first"));
+    refused(
+        &mut server,
+        ToMain::Hello { version: 1, longest: 32 },
+        early("a hello", "the main side speaks first"),
+    );
 
     let hello = server.poll(&mut out).unwrap().unwrap().to_vec();
     assert_eq!(server.poll(&mut out), Ok(None));
@@ -170,7 +174,11 @@ fn nothing_works_before_both_hellos() {
     assert_eq!(client.exit(0, &mut out), Err(CallError::NotStarted));
     assert_eq!(client.receive(&hello), Err(early("a hello", "there was one already")));
     server.receive(client.poll(&mut out).unwrap().unwrap()).unwrap();
-    refused(&mut server, ToMain::Hello { version: 1 }, early("a hello", "there was one already"));
+    refused(
+        &mut server,
+        ToMain::Hello { version: 1, longest: 32 },
+        early("a hello", "there was one already"),
+    );
     assert!(client.has_output_room());
 }
 
@@ -183,8 +191,31 @@ fn the_lower_version_is_spoken() {
     assert_eq!(client.session().unwrap().version, 1);
     let mut server = Server::new(Vec::new(), 10).unwrap();
     server.poll(&mut [0; 64]).unwrap();
-    let hello = [&*message(ToMain::Hello { version: 7 }), b"more"].concat();
+    let hello = [&*message(ToMain::Hello { version: 7, longest: 32 }), b"more"].concat();
     assert_eq!(server.receive(&hello), Ok(Served::Started { version: 1 }));
+}
+
+#[test]
+fn no_message_is_longer_than_the_remote_takes() {
+    let mut server = Server::new(block(&[&[b'x'; 100]]), 10).unwrap();
+    let mut client = Client::<200>::new().taking(40);
+    let mut out = [0; 600];
+    client.receive(server.poll(&mut out).unwrap().unwrap()).unwrap();
+    server.receive(client.poll(&mut out).unwrap().unwrap()).unwrap();
+    server.receive(client.request_arguments(0, &mut out).unwrap()).unwrap();
+    assert_eq!(server.poll(&mut out).unwrap().unwrap().len(), 40);
+    assert_eq!(client.read(&mut [0]), Read::Wait);
+    server.receive(client.poll(&mut out).unwrap().unwrap()).unwrap();
+    let chunk = server.input(&[7; 100], &mut out).unwrap().unwrap();
+    assert_eq!((chunk.message.len(), chunk.taken), (40, 39));
+    // What no remote can mean is not said, and not heard.
+    let hello = ToRemote::Hello { version: 1, arguments_len: 0, arguments: 0, output_limit: 5 };
+    for (asked, said) in [(0, 32), (31, 32), (33, 33), (u16::MAX, u16::MAX)] {
+        let mut client = Client::<16>::new().taking(asked);
+        client.receive(&answer(hello)).unwrap();
+        let hello = ToMain::parse(client.poll(&mut out).unwrap().unwrap());
+        assert_eq!(hello, Ok(ToMain::Hello { version: 1, longest: said }));
+    }
 }
 
 #[test]
@@ -339,14 +370,14 @@ fn nothing_follows_the_exit_code() {
 
 #[test]
 fn a_short_buffer_is_an_error_and_changes_nothing() {
-    let short = Err(NoRoom { needed: MIN_MESSAGE, room: 31 });
+    let short = Err(NoRoom { needed: 32, room: 31 });
     let out = &mut [0; 31];
     let mut new = Server::new(Vec::new(), 10).unwrap();
     assert_eq!(new.poll(out), short.map(Some));
     assert!(new.poll(&mut [0; 32]).unwrap().is_some());
     let (mut server, mut client) = started(&[b"a"], 10);
     let before = format!("{server:?} {client:?}");
-    assert_eq!(server.input(b"a", out), Err(NoRoom { needed: MIN_MESSAGE, room: 31 }));
+    assert_eq!(server.input(b"a", out), Err(NoRoom { needed: 32, room: 31 }));
     assert_eq!(server.end_input(out), short.map(Some));
     let no_room = |needed, room| CallError::NoRoom(NoRoom { needed, room });
     assert_eq!(client.output(Stream::Out, b"a", out), Err(no_room(32, 31)));

@@ -8,12 +8,14 @@ use super::{
     Error, Flags, Handle,
     protocol::{Answer, REQUESTS_MAX, Request, ToMain, ToRemote, VERSION, WRITE_HEADER},
 };
-use crate::{Chunk, NoRoom, PeerError, bytes::out_of_range};
+use crate::{Chunk, MIN_MESSAGE, NoRoom, PeerError, USUAL_MESSAGE, bytes::out_of_range};
 
 /// Files as a remote sees them, with up to `REQUESTS` requests on their way at once.
 #[derive(Debug)]
 pub struct Client<const REQUESTS: usize = 4> {
     session: Option<Session>,
+    /// Bytes of the longest message that is taken.
+    longest: u16,
     hello_due: bool,
     next: u16,
     asked: [Option<Asked>; REQUESTS],
@@ -82,7 +84,15 @@ impl<const REQUESTS: usize> Client<REQUESTS> {
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(REQUESTS > 0 && REQUESTS <= REQUESTS_MAX, "the main side keeps no more requests") };
-        Self { session: None, hello_due: false, next: 0, asked: [None; REQUESTS] }
+        Self { session: None, longest: USUAL_MESSAGE, hello_due: false, next: 0, asked: [None; REQUESTS] }
+    }
+
+    /// The same, but taking messages of up to `longest` bytes (at least [`MIN_MESSAGE`]) instead of [`USUAL_MESSAGE`].
+    /// To be said before the first message comes.
+    #[must_use]
+    pub const fn taking(mut self, longest: u16) -> Self {
+        self.longest = if longest < MIN_MESSAGE as u16 { MIN_MESSAGE as u16 } else { longest };
+        self
     }
 
     /// What the main side said; `None` before its hello came.
@@ -94,12 +104,12 @@ impl<const REQUESTS: usize> Client<REQUESTS> {
     /// Writes the next message that is due by itself, which is the hello. To be called after [`Event::Started`].
     ///
     /// # Errors
-    /// `out` is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE); nothing has changed.
+    /// `out` is shorter than [`MIN_MESSAGE`]; nothing has changed.
     pub fn poll<'o>(&mut self, out: &'o mut [u8]) -> Result<Option<&'o [u8]>, NoRoom> {
         if !self.hello_due {
             return Ok(None);
         }
-        let message = ToMain::Hello { version: VERSION }.emit(out)?;
+        let message = ToMain::Hello { version: VERSION, longest: self.longest }.emit(out)?;
         self.hello_due = false;
         Ok(Some(message))
     }

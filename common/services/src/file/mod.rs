@@ -23,6 +23,7 @@ pub use client::Client;
 pub use protocol::{Entries, Entry, Error, Flags, Handle, Info, Kind, Path, PathError};
 pub use server::{Files, Server};
 
+pub use crate::MIN_MESSAGE;
 use crate::Service;
 
 /// The files' row in the table of services.
@@ -31,9 +32,6 @@ pub const SERVICE: Service = Service {
     channel: "sidecore-file",
     summary: "files and directories that the user grants to a remote",
 };
-
-/// Bytes that a buffer for messages needs: room for every message of fixed length, and for data of some use.
-pub const MIN_MESSAGE: usize = 32;
 
 #[cfg(test)]
 mod tests;

@@ -20,10 +20,6 @@ pub use request::{Request, RequestError, ToMain, id_of};
 
 use core::fmt;
 
-use sidecore_wire::Malformed;
-
-use crate::bytes::{Reader, out_of_range};
-
 /// The version that is described here, and the highest one.
 pub const VERSION: u16 = 1;
 
@@ -62,11 +58,4 @@ pub(crate) mod kind {
     pub(crate) const REMOVE: u8 = 0x0A;
     pub(crate) const RENAME: u8 = 0x0B;
     pub(crate) const MAKE_DIRECTORY: u8 = 0x0C;
-}
-
-fn version(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
-    match reader.u16()? {
-        0 => Err(out_of_range("version", 0, 1, u16::MAX.into())),
-        version => Ok(version),
-    }
 }

@@ -3,10 +3,13 @@
 use core::{error, fmt};
 
 use super::{
-    Entry, Error, Flags, Handle, Info, MIN_MESSAGE, Path,
+    Entry, Error, Flags, Handle, Info, Path,
     protocol::{Answer, HEADER, Request, RequestError, ToMain, ToRemote, VERSION, id_of, kind},
 };
-use crate::{NoRoom, PeerError, bytes::Writer};
+use crate::{
+    NoRoom, PeerError,
+    bytes::{Writer, room},
+};
 
 /// Where the files are.
 ///
@@ -110,6 +113,8 @@ impl Page<'_> {
 pub struct Server<F: Files, const HANDLES: usize = 32> {
     files: F,
     greeted: bool,
+    /// Bytes of the longest message that the remote takes.
+    longest: u16,
     open: [Slot<F::File>; HANDLES],
 }
 
@@ -125,7 +130,7 @@ struct Slot<T> {
 pub enum Unanswered {
     /// The remote broke the rules so that there is no request to answer.
     Peer(PeerError),
-    /// The caller's buffer is shorter than [`MIN_MESSAGE`]; nothing was done.
+    /// The caller's buffer is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE); nothing was done.
     NoRoom(NoRoom),
 }
 
@@ -133,13 +138,18 @@ impl<F: Files, const HANDLES: usize> Server<F, HANDLES> {
     /// A server with nothing open.
     pub fn new(files: F) -> Self {
         const { assert!(HANDLES > 0 && HANDLES <= u16::MAX as usize, "a handle has 16 bits for the slot") };
-        Self { files, greeted: false, open: core::array::from_fn(|_| Slot { generation: 0, open: None }) }
+        Self {
+            files,
+            greeted: false,
+            longest: u16::MAX,
+            open: core::array::from_fn(|_| Slot { generation: 0, open: None }),
+        }
     }
 
     /// Writes the first message.
     ///
     /// # Errors
-    /// `out` is shorter than [`MIN_MESSAGE`].
+    /// `out` is shorter than [`MIN_MESSAGE`](super::MIN_MESSAGE).
     pub fn hello<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
         ToRemote::Hello { version: VERSION, handles: HANDLES as u16, path_max: Path::MAX_LEN as u16 }
             .emit(out)
@@ -151,17 +161,16 @@ impl<F: Files, const HANDLES: usize> Server<F, HANDLES> {
     /// # Errors
     /// See [`Unanswered`].
     pub fn answer<'o>(&mut self, message: &[u8], out: &'o mut [u8]) -> Result<Option<&'o [u8]>, Unanswered> {
-        if out.len() < MIN_MESSAGE {
-            return Err(Unanswered::NoRoom(NoRoom { needed: MIN_MESSAGE, room: out.len() }));
-        }
+        let out = room(out, self.longest).map_err(Unanswered::NoRoom)?;
         let (first, id) = id_of(message).map_err(PeerError::from)?;
         let outcome = match ToMain::parse(message) {
             Ok(ToMain::Hello { .. }) if self.greeted => {
                 let why = "there was one already";
                 return Err(PeerError::OutOfTurn { message: "a hello", why }.into());
             }
-            Ok(ToMain::Hello { .. }) => {
+            Ok(ToMain::Hello { longest, .. }) => {
                 self.greeted = true;
+                self.longest = longest;
                 return Ok(None);
             }
             Ok(ToMain::Request { request, .. }) if self.greeted => {

@@ -140,7 +140,7 @@ fn said(message: ToMain<'_>) -> Vec<u8> {
 /// A server of a shelf that has been greeted.
 fn serving<const HANDLES: usize>(files: &[(&str, Option<&[u8]>)]) -> Server<Shelf, HANDLES> {
     let mut server = Server::new(Shelf::with(files));
-    assert_eq!(server.answer(&said(ToMain::Hello { version: 1 }), &mut [0; 32]), Ok(None));
+    assert_eq!(server.answer(&said(ToMain::Hello { version: 1, longest: u16::MAX }), &mut [0; 32]), Ok(None));
     server
 }
 
@@ -346,6 +346,18 @@ fn answers_are_as_long_as_the_buffer_for_them() {
 }
 
 #[test]
+fn no_answer_is_longer_than_the_remote_takes() {
+    let mut server = Server::<Shelf, 1>::new(Shelf::with(&[("f", Some(&[7; 600]))]));
+    let mut client = Client::<1>::new().taking(100);
+    let mut out = [0; 600];
+    client.receive(server.hello(&mut out).unwrap()).unwrap();
+    assert_eq!(server.answer(client.poll(&mut out).unwrap().unwrap(), &mut [0; 32]), Ok(None));
+    let handle = open(&mut server, "f", Flags::READ).unwrap();
+    let read = Request::Read { handle, offset: 0, len: 600 };
+    assert_eq!(ask(&mut server, read, &mut out), Ok(Answer::Data(&[7; 96])));
+}
+
+#[test]
 fn a_request_without_a_meaning_is_answered_all_the_same() {
     let mut server = serving::<1>(FILES);
     let long = [b'x'; Path::MAX_LEN + 1];
@@ -390,13 +402,17 @@ fn who_has_no_number_or_said_no_hello_is_told_apart() {
         };
         assert_eq!((field, value), ("message length", cut as u64));
     }
-    let version = Unanswered::Peer(malformed("version", 0, 1, 0xFFFF).into());
-    assert_eq!(server.answer(&[1, 0, 0, 0], &mut out), Err(version));
+    let too_small = |field, value, min| {
+        let malformed = Malformed { field, value, fault: Fault::TooSmall { min } };
+        Err(Unanswered::Peer(malformed.into()))
+    };
+    assert_eq!(server.answer(&[1, 0, 0, 0, 32, 0], &mut out), too_small("version", 0, 1));
+    assert_eq!(server.answer(&[1, 0, 1, 0, 31, 0], &mut out), too_small("longest message", 31, 32));
     assert_eq!(ask(&mut server, stat, &mut out), Err(Error::NoHello));
     // A later version's hello may say more.
-    assert_eq!(server.answer(&[1, 0, 9, 0, 1, 2, 3], &mut out), Ok(None));
+    assert_eq!(server.answer(&[1, 0, 9, 0, 32, 0, 3], &mut out), Ok(None));
     let again = PeerError::OutOfTurn { message: "a hello", why: "there was one already" };
-    assert_eq!(server.answer(&[1, 0, 1, 0], &mut out), Err(Unanswered::Peer(again)));
+    assert_eq!(server.answer(&[1, 0, 1, 0, 32, 0], &mut out), Err(Unanswered::Peer(again)));
     assert!(ask(&mut server, stat, &mut out).is_ok());
 }
 
@@ -443,7 +459,7 @@ fn files_that_claim_too_much_are_not_believed() {
         }
     }
     let mut server = Server::<Liar, 2>::new(Liar);
-    server.answer(&[1, 0, 1, 0], &mut [0; 32]).unwrap();
+    server.answer(&[1, 0, 1, 0, 0, 2], &mut [0; 32]).unwrap();
     let mut out = [0; 600];
     let flags = Flags::READ | Flags::WRITE;
     let file = handle(ask(&mut server, Request::Open { path: path("f"), flags }, &mut out).unwrap());

@@ -147,7 +147,7 @@ fn directories_are_listed_page_by_page_to_the_end() {
     let mut server = sidecore_services::file::Server::<Grants>::new(ground.granted());
     let mut seen = Vec::new();
     let mut out = [0; 496];
-    server.answer(&[1, 0, 1, 0], &mut out).unwrap();
+    server.answer(&[1, 0, 1, 0, 0, 2], &mut out).unwrap();
     server.answer(b"\x02\0\0\0\x41\0\0\0.", &mut out).unwrap();
     let mut request = [8, 0, 0, 0, out[4], out[5], out[6], out[7], 0, 0, 0, 0, 0, 0, 0, 0];
     loop {

@@ -10,6 +10,10 @@ fn malformed(field: &'static str, value: u64, min: u64, max: u64) -> Malformed {
     Malformed { field, value, fault: Fault::OutOfRange { min, max } }
 }
 
+fn too_small(field: &'static str, value: u64, min: u64) -> Malformed {
+    Malformed { field, value, fault: Fault::TooSmall { min } }
+}
+
 #[test]
 fn messages_of_fixed_length_have_just_that() {
     let to_main = [
@@ -46,7 +50,9 @@ fn fields_have_their_ranges() {
     assert_eq!(ToMain::parse(&[0x81; 40]), Err(kind(0x81)));
     assert_eq!(ToMain::parse(&[2, 0]), Err(malformed("stream", 0, 1, 2)));
     assert_eq!(ToMain::parse(&[2, 3]), Err(malformed("stream", 3, 1, 2)));
-    assert_eq!(ToMain::parse(&[1, 0, 0, 0]), Err(malformed("version", 0, 1, 0xFFFF)));
+    assert_eq!(ToMain::parse(&[1, 0, 0, 0, 32, 0]), Err(too_small("version", 0, 1)));
+    assert_eq!(ToMain::parse(&[1, 0, 1, 0, 31, 0]), Err(too_small("longest message", 31, 32)));
+    assert!(ToMain::parse(&[1, 0, 1, 0, 32, 0]).is_ok());
     let max = ARGUMENTS_MAX as u32;
     let request = message(ToMain::ArgumentsRequest { offset: max });
     assert!(ToMain::parse(&request).is_ok());
@@ -106,6 +112,7 @@ proptest! {
     #[test]
     fn messages_round_trip(
         version in 1u16..,
+        longest in 32u16..,
         total: u64,
         code: i32,
         offset in 0..=ARGUMENTS_MAX as u32,
@@ -114,7 +121,7 @@ proptest! {
     ) {
         let bytes = &*bytes;
         for said in [
-            ToMain::Hello { version },
+            ToMain::Hello { version, longest },
             ToMain::Output { stream, bytes },
             ToMain::InputLimit { total },
             ToMain::ArgumentsRequest { offset },

@@ -2,10 +2,10 @@ use core::fmt;
 
 use sidecore_wire::Malformed;
 
-use super::{Error, Handle, kind, version};
+use super::{Error, Handle, kind};
 use crate::{
     NoRoom,
-    bytes::{Reader, Writer, out_of_range},
+    bytes::{Reader, Writer, out_of_range, version},
 };
 
 /// A message of the main side.

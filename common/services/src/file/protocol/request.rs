@@ -2,19 +2,23 @@ use core::{error, fmt};
 
 use sidecore_wire::Malformed;
 
-use super::{Error, Flags, Handle, Path, PathError, kind, version};
+use super::{Error, Flags, Handle, Path, PathError, kind};
 use crate::{
     NoRoom,
-    bytes::{Reader, Writer},
+    bytes::{Reader, Writer, longest, version},
 };
 
 /// A message of the remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToMain<'m> {
-    /// `01`, zero, version `u16`. The answer to the main side's hello; before it the remote sends nothing.
+    /// `01`, zero, version `u16`, longest message `u16`. The answer to the main side's hello; before it the remote
+    /// sends nothing.
     Hello {
         /// The highest version that the remote speaks.
         version: u16,
+        /// Bytes of the longest message that the remote takes, at least [`MIN_MESSAGE`](crate::MIN_MESSAGE). The main side sends no
+        /// longer one, but for its hello.
+        longest: u16,
     },
     /// Any other message.
     Request {
@@ -111,7 +115,7 @@ impl<'m> ToMain<'m> {
         let kind = reader.u8()?;
         reader.skip::<1>()?;
         if kind == kind::HELLO {
-            return Ok(Self::Hello { version: version(&mut reader)? });
+            return Ok(Self::Hello { version: version(&mut reader)?, longest: longest(&mut reader)? });
         }
         let id = reader.u16()?;
         let handle = |reader: &mut Reader<'_>| reader.u32().map(Handle);
@@ -158,8 +162,9 @@ impl<'m> ToMain<'m> {
     pub fn emit<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
         let writer = Writer::new(out);
         let (id, request) = match self {
-            Self::Hello { version } => {
-                return writer.put(&[kind::HELLO, 0]).put(&version.to_le_bytes()).finish();
+            Self::Hello { version, longest } => {
+                let writer = writer.put(&[kind::HELLO, 0]).put(&version.to_le_bytes());
+                return writer.put(&longest.to_le_bytes()).finish();
             }
             Self::Request { id, request } => (id, request),
         };

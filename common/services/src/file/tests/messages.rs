@@ -57,7 +57,8 @@ fn answers_have_their_ranges() {
     for kind in [0x00, 0x03, 0x80, 0x8D, 0xFF] {
         assert_eq!(ToRemote::parse(&[kind; 20]), Err(malformed("message kind", kind.into(), 0x81, 0x8C)));
     }
-    assert_eq!(ToRemote::parse(&[0x81, 0, 0, 0, 9, 0, 9, 0]), Err(malformed("version", 0, 1, 0xFFFF)));
+    let version = Malformed { field: "version", value: 0, fault: Fault::TooSmall { min: 1 } };
+    assert_eq!(ToRemote::parse(&[0x81, 0, 0, 0, 9, 0, 9, 0]), Err(version));
     for kind in [0, 4, 255] {
         let info = [0x86, 0, 1, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(ToRemote::parse(&info), Err(malformed("kind of file", kind.into(), 1, 3)));
@@ -167,8 +168,9 @@ proptest! {
             prop_assert_eq!(id_of(&message), Ok((request.kind(), id)));
             prop_assert_eq!(ToMain::parse(&message), Ok(ToMain::Request { id, request }));
         }
-        let hello = said(ToMain::Hello { version });
-        prop_assert_eq!(ToMain::parse(&hello), Ok(ToMain::Hello { version }));
+        let longest = id.max(32);
+        let hello = said(ToMain::Hello { version, longest });
+        prop_assert_eq!(ToMain::parse(&hello), Ok(ToMain::Hello { version, longest }));
         let hello = ToRemote::Hello { version, handles: numbers.3, path_max: id };
         let message = told(hello);
         prop_assert_eq!(ToRemote::parse(&message), Ok(hello));

@@ -13,7 +13,7 @@ fn started<const REQUESTS: usize>() -> Client<REQUESTS> {
     // A later version's hello may say more.
     assert_eq!(client.receive(&[&*hello, b"more"].concat()), Ok(Event::Started));
     let mut out = [0; 32];
-    assert_eq!(client.poll(&mut out), Ok(Some(&b"\x01\0\x01\0"[..])));
+    assert_eq!(client.poll(&mut out), Ok(Some(&b"\x01\0\x01\0\xF0\x01"[..])));
     assert_eq!(client.poll(&mut out), Ok(None));
     assert_eq!(client.session(), Some(Session { version: 1, handles: 2, path_max: 100 }));
     client
@@ -44,7 +44,7 @@ fn nothing_is_asked_for_before_both_hellos() {
     let hello = ToRemote::Hello { version: 1, handles: 1, path_max: 1 };
     assert_eq!(client.receive(&told(hello)), Ok(Event::Started));
     assert_eq!(client.request(stat, &mut out), Err(CallError::NotStarted));
-    assert_eq!(client.poll(&mut out[..3]), Err(NoRoom { needed: 4, room: 3 }));
+    assert_eq!(client.poll(&mut out[..5]), Err(NoRoom { needed: 6, room: 5 }));
     assert!(client.poll(&mut out).unwrap().is_some());
     unheard(&mut client, hello, PeerError::OutOfTurn { message: "a hello", why: "there was one already" });
     assert!(client.request(stat, &mut out).is_ok());

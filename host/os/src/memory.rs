@@ -19,6 +19,9 @@ pub fn page_size() -> usize {
     rustix::param::page_size()
 }
 
+/// Bytes from which on the system is asked whether it has them.
+const CHECKED: u64 = 16 << 20;
+
 /// Memory that processes share: a sealed memfd, all of it allocated.
 ///
 /// Its length never changes, so that no access through a mapping can fault, whoever else holds the descriptor.
@@ -35,8 +38,12 @@ impl SharedMemory {
     /// # Errors
     /// The system has not so much memory, or no memfds at all.
     pub fn create(name: &str, len: usize) -> Result<Self, Refused> {
-        let fd = Self::create_fd(name)?;
         let size = len as u64;
+        if size > CHECKED && available().is_some_and(|available| size > available) {
+            // The system would rather kill processes than refuse.
+            return Err(Refused { operation: "allocate shared memory (MemAvailable)", errno: Errno::NOMEM });
+        }
+        let fd = Self::create_fd(name)?;
         rustix::fs::ftruncate(&fd, size).map_err(Refused::to("size shared memory (ftruncate)"))?;
         // Allocated now, so that running out of memory is an error here and no SIGBUS later.
         rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, size)
@@ -105,6 +112,13 @@ impl SharedMemory {
         };
         fd.map_err(Refused::to("create shared memory (memfd_create)"))
     }
+}
+
+/// Bytes that the system could give without taking them from somebody (proc(5), `/proc/meminfo`).
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 impl AsFd for SharedMemory {
@@ -179,6 +193,13 @@ mod tests {
         assert_eq!(SharedMemory::adopt(fd).unwrap_err().errno, Errno::PERM);
         let (pipe, _) = rustix::pipe::pipe().unwrap();
         assert_eq!(SharedMemory::adopt(pipe).unwrap_err().errno, Errno::INVAL);
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_refused_before_it_hurts() {
+        assert_eq!(SharedMemory::create("test", 1 << 60).unwrap_err().errno, Errno::NOMEM);
+        assert!(available().unwrap() > 1 << 20);
+        assert_eq!(SharedMemory::create("test", 2 * CHECKED as usize).unwrap().len(), 2 * CHECKED as usize);
     }
 
     #[test]

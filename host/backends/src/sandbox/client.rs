@@ -62,9 +62,14 @@ impl Client {
         }
     }
 
+    /// What is known to have happened to the remote.
+    pub(super) fn known_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
     /// What happened to the remote, if something did. Never waits.
     pub(super) fn next_event(&mut self) -> Result<Option<Event>, BackendError> {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.known_event() {
             return Ok(Some(event));
         }
         match self.next()? {

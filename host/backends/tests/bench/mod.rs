@@ -1,6 +1,6 @@
 //! What the sandbox tests stand on: firmware written byte by byte, so that no compiler is needed, and a place for it.
 
-#![allow(dead_code, unreachable_pub)] // Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Tests; and each of them uses a part of it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -129,4 +129,64 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::yield_now();
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The processes of a remote that are left: `(pid, "warden" or "remote")`.
+pub fn processes(name: &str) -> Vec<(i32, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        if let [role, of, ..] = &arguments[..]
+            && of == name
+            && let Some(role) = role.strip_prefix("sidecore: ")
+        {
+            found.push((pid, role.to_owned()));
+        }
+    }
+    found
+}
+
+/// The process number of a remote's `"warden"` or `"remote"`.
+pub fn pid(name: &str, role: &str) -> i32 {
+    let found = processes(name);
+    found.iter().find(|(_, other)| other == role).unwrap_or_else(|| panic!("no {role} in {found:?}")).0
+}
+
+pub fn kill(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// The state letter of a process in `/proc`, `None` once it is gone.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Children of this process that ended and were not reaped.
+pub fn zombies() -> Vec<i32> {
+    let me = std::process::id();
+    let mut found = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    found.retain(|pid| *pid != me as i32 && state(*pid) == Some('Z'));
+    found
+}
+
+/// Runs one test again in a process of its own, and says whether this is that process.
+pub fn in_own_process(test: &str) -> bool {
+    const OWN: &str = "SIDECORE_TEST_OWN_PROCESS";
+    if std::env::var_os(OWN).is_some() {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(OWN, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{text}");
+    false
 }

@@ -65,7 +65,12 @@ fn crash(
     registers: Option<Registers>,
     allegation: Option<String>,
 ) -> Crash {
-    let signal = if kind == CrashKind::Abort { SIGABRT } else { signal };
+    // What the signal would be on a processor, or in a program, that tells these apart by signals.
+    let signal = match kind {
+        CrashKind::Abort => SIGABRT,
+        CrashKind::IllegalInstruction => SIGILL,
+        _ => signal,
+    };
     let signal = u8::try_from(signal).unwrap_or(0);
     Crash { kind, signal, pc: pc.map(DeviceAddr), registers, allegation }
 }

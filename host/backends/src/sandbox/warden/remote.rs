@@ -79,7 +79,14 @@ impl Remote {
             .map_err(|errno| Refusal::new("order a boot", errno))?;
         let now = Instant::now();
         let phase = Phase::Booting { channel, findings, ready: false, deadline: now + BOOT_TIME };
-        Ok(Self { child, phase, watchdog: Watchdog::new(now, setup.watchdog_ms), held: false, sent: None, hung: None })
+        Ok(Self {
+            child,
+            phase,
+            watchdog: Watchdog::new(now, setup.watchdog_ms),
+            held: false,
+            sent: None,
+            hung: None,
+        })
     }
 
     /// Whether firmware runs.

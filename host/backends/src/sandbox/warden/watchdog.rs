@@ -129,13 +129,18 @@ mod tests {
 
     #[test]
     fn a_period_may_be_imposed_and_the_shorter_one_counts() {
-        let look = |period_ms| Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::from_secs(9)) };
+        let look =
+            |period_ms| Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::from_secs(9)) };
         let began = Instant::now();
         for (promised, imposed, hangs) in [(0, 0, false), (0, 50, true), (1000, 50, true), (50, 1000, true)] {
             let mut watchdog = Watchdog::new(began, imposed);
             assert!(!watchdog.look(began, look(promised)));
             let second = Look { cpu_time: Some(Duration::from_secs(10)), ..look(promised) };
-            assert_eq!(watchdog.look(began + Duration::from_millis(60), second), hangs, "{promised} {imposed}");
+            assert_eq!(
+                watchdog.look(began + Duration::from_millis(60), second),
+                hangs,
+                "{promised} {imposed}"
+            );
         }
     }
 

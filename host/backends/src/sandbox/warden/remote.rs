@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sidecore_os::{Change, Channel, Child, End, Entry, Errno, Origin, Stop, Ticks, cpu_count, signal_name};
-use sidecore_remoteproc::{Boot, Event};
+use sidecore_remoteproc::{Access, Boot, Event};
 use sidecore_wire::sandbox as page;
 
 use super::super::protocol::{MAX_MESSAGE, Refusal, StubOrder, StubReport, Wire};
@@ -287,6 +287,13 @@ fn fill_page(estate: &Estate, boot: &Boot, ticks: &Ticks) -> Result<(), Refusal>
         .page
         .write(0, &hand_over.emit())
         .map_err(|error| Refusal::new("fill the hand-over page", error))?;
+    // What rings and buffers may lie in: the firmware reaches for nothing else.
+    let shared = plan.memories.iter().filter(|span| span.access == Access::ReadWrite);
+    for (number, span) in shared.take(page::MEMORIES_MAX).enumerate() {
+        let at = page::MEMORIES + page::MEMORY_SIZE * number;
+        let written = estate.page.store(at, span.at).and_then(|()| estate.page.store(at + 8, span.len));
+        written.map_err(|error| Refusal::new("list the memories in the hand-over page", error))?;
+    }
     // The stub's way in needs a stack that begins with zeros, and a remote of before may have left others.
     let top = estate.stack.len().saturating_sub(64);
     estate.stack.clear(top, 64).map_err(|error| Refusal::new("clear the stack", error))

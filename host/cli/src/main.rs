@@ -8,6 +8,8 @@ mod image;
 mod interrupts;
 mod output;
 mod remote;
+mod report;
+mod symbols;
 mod terminal;
 
 use std::process::ExitCode;

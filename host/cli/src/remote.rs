@@ -1,5 +1,7 @@
 //! Firmware on a remote, as every command that runs some wants it.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use sidecore_backends::sandbox::{Config, Sandbox};
 use sidecore_processor::{Options, Processor};
@@ -21,12 +23,17 @@ pub(crate) enum On {
 pub(crate) const OURS: u8 = 125;
 
 /// Makes a remote and loads the image on it. It is not started yet.
-pub(crate) fn load(image: &Image, on: On, options: Options) -> Result<Processor<Sandbox>, Failure> {
+pub(crate) fn load(
+    image: &Image,
+    on: On,
+    options: Options,
+    watchdog: Option<Duration>,
+) -> Result<Processor<Sandbox>, Failure> {
     let firmware = image.firmware()?;
     let On::Sandbox = on;
     let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
     firmware.check_machine(&natives).map_err(|error| image.refused(&error))?;
-    let sandbox = Sandbox::new(Config::default()).map_err(|error| backend(&error))?;
+    let sandbox = Sandbox::new(Config { watchdog, ..Config::default() }).map_err(|error| backend(&error))?;
     let mut processor = Processor::new(sandbox, options);
     processor.load(&firmware).map_err(|error| remote(image, &error))?;
     Ok(processor)

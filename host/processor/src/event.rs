@@ -59,14 +59,14 @@ pub enum Event {
         /// How many there were.
         count: u32,
     },
-    /// The remote wants a service that is offered here, but there was no endpoint left for it.
+    /// The remote wants a service that is offered here, and does not get it.
     ServiceNotOpened {
         /// Number of the device.
         device: u32,
         /// The channel's name.
         name: Name,
         /// Why.
-        error: sidecore_rpmsg::OpenError,
+        error: ServeError,
     },
     /// A service that runs here has something to tell.
     Service {
@@ -129,6 +129,18 @@ pub enum Event {
         /// How many.
         count: u32,
     },
+}
+
+/// Why a remote does not get a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// There is no room for more endpoints.
+    #[error(transparent)]
+    Endpoint(#[from] sidecore_rpmsg::OpenError),
+    /// There is one of it, and another channel has it.
+    #[error("another channel has it already")]
+    InUse,
 }
 
 /// How a remote came to its end.

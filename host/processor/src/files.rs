@@ -11,16 +11,18 @@ use crate::service::{Offer, Serve, ServiceEvent};
 /// Requests that may wait for an answer: more than a remote has buffers for, as a rule.
 const REQUESTS_MAX: usize = 256;
 
-/// Offers files to a remote. `files` makes what stands behind one channel; each channel has its own open files.
-pub fn offer<F>(mut files: impl FnMut() -> F + Send + 'static) -> Offer
+/// Offers files to a remote: to the first channel that asks for some, since what stands behind them is counted for the
+/// remote as a whole.
+pub fn offer<F>(files: F) -> Offer
 where
     F: Files + Send + 'static,
     F::File: Send,
 {
+    let mut files = Some(files);
     let open = move || {
-        let server = Server::<F>::new(files());
-        Some(Box::new(Served { server, greeted: false, requests: VecDeque::new(), failed: None })
-            as Box<dyn Serve>)
+        let server = Server::<F>::new(files.take()?);
+        let served = Served { server, greeted: false, requests: VecDeque::new(), failed: None };
+        Some(Box::new(served) as Box<dyn Serve>)
     };
     Offer { channel: SERVICE.channel, open: Box::new(open) }
 }

@@ -28,7 +28,7 @@ pub use capture::Capture;
 pub use crash::Summary;
 pub use device::{DeviceError, Dropped, Room};
 pub use error::{Lost, OpenError, ReceiveError, SendError};
-pub use event::{Ended, Event};
+pub use event::{Ended, Event, ServeError};
 pub use message::Message;
 pub use processor::{Endpoint, Options, Processor, Service, Waker};
 pub use service::{Offer, Serve, ServiceEvent};

@@ -13,7 +13,7 @@ use sidecore_rpmsg::{self as rpmsg, ADDR_ANY, Announcement, Name};
 use crate::capture::{Capture, Tap};
 use crate::device::{Device, Room};
 use crate::error::{Lost, OpenError, ReceiveError, SendError};
-use crate::event::{Ended, Event, Events};
+use crate::event::{Ended, Event, Events, ServeError};
 use crate::message::Message;
 use crate::service::Offer;
 
@@ -483,18 +483,20 @@ impl<B: Backend> Processor<B> {
         let mut offers = self.offers.borrow_mut();
         let Some(offer) = offers.iter_mut().find(|offer| name.matches(offer.channel)) else { return };
         let opened = match device.messages.open(ADDR_ANY, addr) {
-            Ok(endpoint) => (offer.open)().map(|service| (endpoint, service)).ok_or(endpoint),
-            Err(error) => {
-                return self.events.push(Event::ServiceNotOpened { device: device.index, name, error });
-            }
+            Ok(endpoint) => match (offer.open)() {
+                Some(service) => {
+                    device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service));
+                    Ok(())
+                }
+                None => {
+                    device.messages.close(endpoint);
+                    Err(ServeError::InUse)
+                }
+            },
+            Err(error) => Err(error.into()),
         };
-        match opened {
-            Ok((endpoint, service)) => {
-                device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service));
-            }
-            Err(endpoint) => {
-                device.messages.close(endpoint);
-            }
+        if let Err(error) = opened {
+            self.events.push(Event::ServiceNotOpened { device: device.index, name, error });
         }
     }
 

@@ -8,8 +8,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::failure::Outcome;
 use crate::remote::OURS;
 
+mod completions;
 mod explain;
 mod images;
+mod inspect;
+mod man;
 mod run;
 
 /// Run, inspect and talk to the other processors of a system-on-chip
@@ -32,25 +35,32 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Inspect(inspect::Args),
     Images(images::Args),
     Explain(explain::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Command {
     fn run(&self) -> Outcome {
         match self {
             Self::Run(args) => run::run(args),
+            Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
             Self::Explain(args) => explain::run(args),
+            Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(args),
         }
     }
 
     /// Whether a program reads our output, and our errors.
     fn json(&self) -> bool {
         match self {
+            Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Explain(args) => args.json,
-            Self::Run(_) => false,
+            Self::Run(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

@@ -2,41 +2,56 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use sidecore_backends::sandbox::Sandbox;
-use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console};
-use sidecore_remoteproc::CrashKind;
+use sidecore_processor::grants::{self, Grant, Grants};
+use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console, files};
+use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
+use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 
 use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::remote::{self, OURS, On};
+use crate::report::CrashReport;
+use crate::symbols;
 use crate::terminal::Terminal;
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes:
   the firmware's own, if it ended by itself
-  124  it hung: it did not feed its watchdog in time
-  125  sidecore could not do what was asked
-  126  the firmware cannot be run
-  127  there is no such firmware
-  128+n  it crashed as by signal n (139 for a bad memory access), or sidecore was ended by signal n (130 for Ctrl-C)")]
+  124    it hangs: it did not feed its watchdog in time
+  125    sidecore could not do what was asked
+  126    the firmware cannot be run
+  127    there is no such firmware
+  128+n  it crashed as by signal n (139 for a bad memory access), or sidecore
+         itself was asked to end by signal n (130 for Ctrl-C; a second Ctrl-C
+         ends everything at once)")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
     image: OsString,
-    /// Record all rpmsg frames to a pcapng file
+    /// A directory that the firmware may use, and where it finds it; `:ro` for reading only
+    #[arg(long = "dir", value_name = "HOST[:GUEST][:ro]")]
+    dirs: Vec<OsString>,
+    /// Record all rpmsg frames to a pcapng file (link type 147)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// What executes the firmware
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
+    /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    watchdog: Option<Duration>,
+    /// Show the firmware's trace on the standard error while it runs
+    #[arg(long)]
+    trace: bool,
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
     verbose: bool,
@@ -47,76 +62,142 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let image = Image::open(&args.image)?;
+    let grants = grants(&args.dirs)?;
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;
-    let mut processor = remote::load(&image, args.on, options)?;
+    let mut processor = remote::load(&image, args.on, options, args.watchdog)?;
+    let interrupts = Interrupts::catch(processor.waker())?;
+
     let arguments: Vec<&[u8]> = args.args.iter().map(|argument| argument.as_bytes()).collect();
     let console = console::offer(Terminal::new(processor.waker()), &arguments);
-    processor.offer(console.map_err(|error| {
-        Failure::new(codes::ARGUMENTS, "cannot pass the arguments on").because(error).status(OURS)
-    })?);
-    let interrupts = Interrupts::catch(processor.waker())?;
+    let cannot =
+        |error| Failure::new(codes::ARGUMENTS, "cannot pass the arguments on").because(error).status(OURS);
+    processor.offer(console.map_err(cannot)?);
+    processor.offer(files::offer(grants));
+
     processor.start().map_err(|error| remote::remote(&image, &error))?;
-    let ended = attend(&mut processor, &interrupts, args)?;
-    Ok(ended)
+    Session::new(args, image, processor).attend(&interrupts)
 }
 
-/// Lets the remote run to its end.
-fn attend(processor: &mut Processor<Sandbox>, interrupts: &Interrupts, args: &Args) -> Outcome {
-    let mut finished: Option<(i32, Instant)> = None;
-    loop {
-        // A firmware that said its exit code has a moment to end by itself.
-        let patience = finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
-        processor.wait(patience);
-        while let Some(event) = processor.event() {
-            match &event {
-                Event::Service { event: ServiceEvent::Finished { code }, .. } => {
-                    finished = Some((*code, Instant::now()));
-                }
-                Event::Service { event: ServiceEvent::Failed { .. }, service: "console", .. } => {
-                    stop(processor);
+/// A remote that runs, and what is to be told of it.
+struct Session<'a> {
+    args: &'a Args,
+    image: Image,
+    processor: Processor<Sandbox>,
+    trace: Option<TraceFollower>,
+    /// The exit code that the firmware said over its console, and when.
+    finished: Option<(i32, Instant)>,
+}
+
+/// How long a firmware that has said its exit code may take to end by itself.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often a trace is looked at: nobody rings when the firmware writes to it.
+const TRACE_LOOK: Duration = Duration::from_millis(20);
+
+impl<'a> Session<'a> {
+    fn new(args: &'a Args, image: Image, processor: Processor<Sandbox>) -> Self {
+        let trace =
+            processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
+        let session = Self { args, image, processor, trace, finished: None };
+        if args.verbose {
+            let remote = session.processor.remote();
+            remote.log().entries().for_each(|entry| note(&entry.what));
+            remote.backend().findings().iter().for_each(|finding| note(finding));
+        }
+        session
+    }
+
+    /// Lets the remote run to its end.
+    fn attend(mut self, interrupts: &Interrupts) -> Outcome {
+        loop {
+            let grace = self.finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
+            let look = self.trace.as_ref().map(|_| TRACE_LOOK);
+            self.processor.wait([grace, look].into_iter().flatten().min());
+            self.follow_trace();
+            while let Some(event) = self.processor.event() {
+                self.take(&event)?;
+            }
+            if let Some(ended) = self.processor.ended() {
+                return Ok(ExitCode::from(self.exit_code(&ended)));
+            }
+            if let Some(code) = interrupts.exit_code() {
+                self.stop();
+                return Ok(ExitCode::from(code));
+            }
+            if let Some((code, since)) = self.finished
+                && since.elapsed() >= GRACE
+            {
+                self.stop();
+                return Ok(ExitCode::from(code as u8));
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::Service { service: "console", event: ServiceEvent::Finished { code }, .. } => {
+                self.finished = Some((*code, Instant::now()));
+            }
+            Event::Service { service: "console", event: ServiceEvent::Failed { reason }, .. } => {
+                self.stop();
+                // As a program that writes to a pipe which nobody reads.
+                if self.processor.ended().is_some() && reason.contains("Broken pipe") {
                     return Err(Failure::Unread);
                 }
-                _ => {}
+                return Err(Failure::new(codes::OUTPUT, "the console is lost").because(reason).status(OURS));
             }
-            if args.verbose || is_warning(&event) {
-                let mut err = anstream::stderr().lock();
-                let _ = writeln!(err, "sidecore: {event}");
+            Event::Ended(Ended::Crashed(crash)) => self.report(crash),
+            event if self.args.verbose || is_warning(event) => note(event),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn report(&self, crash: &Crash) {
+        let trace = self.processor.remote().read_trace(0).ok();
+        let report = CrashReport {
+            image: &self.image.name,
+            crash,
+            place: crash.pc.and_then(|pc| symbols::place(&self.image.bytes, pc.0)),
+            // Whoever follows it has read it already.
+            trace: trace.as_deref().filter(|_| self.trace.is_none()),
+        };
+        let code = sidecore_processor::codes::REMOTE_CRASHED;
+        let mut err = anstream::stderr().lock();
+        // Nobody is left to tell if this fails; the exit code says the same.
+        let _ = write!(err, "sidecore: {report}  next: sidecore explain {code}\n");
+    }
+
+    fn follow_trace(&mut self) {
+        let Some(follower) = &mut self.trace else { return };
+        let change = follower.poll(self.processor.remote().backend().memories());
+        let text = match change {
+            Ok(TraceChange::Appended(text) | TraceChange::Wrapped(text) | TraceChange::Rewritten(text)) => {
+                text
             }
-        }
-        if let Some(ended) = processor.ended() {
-            return Ok(exit_code(&ended, finished.map(|(code, _)| code)));
-        }
-        if let Some(code) = interrupts.exit_code() {
-            stop(processor);
-            return Ok(ExitCode::from(code));
-        }
-        if let Some((code, since)) = finished
-            && since.elapsed() >= GRACE
-        {
-            stop(processor);
-            return Ok(ExitCode::from(code as u8));
+            Ok(TraceChange::Nothing) | Err(_) => return,
+        };
+        let mut err = anstream::stderr().lock();
+        let _ = err.write_all(text.as_bytes());
+    }
+
+    fn stop(&mut self) {
+        // Whatever cannot be stopped ends with this process, which is next.
+        let _ = self.processor.stop();
+    }
+
+    fn exit_code(&self, ended: &Ended) -> u8 {
+        match ended {
+            // As a shell sees it: the low eight bits.
+            Ended::Exited { code } => self.finished.map_or(*code, |(code, _)| code) as u8,
+            Ended::Crashed(crash) if crash.kind == CrashKind::Hang => 124,
+            Ended::Crashed(crash) => 128 | crash.signal,
+            Ended::Stopped | Ended::Lost(_) => OURS,
         }
     }
 }
 
-const GRACE: Duration = Duration::from_millis(500);
-
-fn stop(processor: &mut Processor<Sandbox>) {
-    // Whatever cannot be stopped ends with this process, which is next.
-    let _ = processor.stop();
-}
-
-fn exit_code(ended: &Ended, finished: Option<i32>) -> ExitCode {
-    ExitCode::from(match ended {
-        // As a shell sees it: the low eight bits.
-        Ended::Exited { code } => finished.unwrap_or(*code) as u8,
-        Ended::Crashed(crash) if crash.kind == CrashKind::Hang => 124,
-        Ended::Crashed(crash) => 128 | crash.signal,
-        Ended::Stopped | Ended::Lost(_) => OURS,
-    })
-}
-
+/// What is worth telling although nobody asked.
 fn is_warning(event: &Event) -> bool {
     !matches!(
         event,
@@ -124,8 +205,23 @@ fn is_warning(event: &Event) -> bool {
             | Event::ServiceAnnounced { .. }
             | Event::ServiceWithdrawn { .. }
             | Event::Service { .. }
-            | Event::Ended(Ended::Exited { .. })
+            | Event::Ended(Ended::Exited { .. } | Ended::Stopped)
     )
+}
+
+fn note(what: &impl std::fmt::Display) {
+    // A standard error that takes no more is no reason to stop the firmware.
+    let _ = writeln!(anstream::stderr().lock(), "sidecore: {what}");
+}
+
+fn grants(dirs: &[OsString]) -> Result<Grants, Failure> {
+    let cannot = |error: &dyn std::error::Error| {
+        let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        Failure::new(codes::GRANT, "cannot grant a directory").because(why).status(OURS)
+    };
+    let granted: Result<Vec<Grant>, _> = dirs.iter().map(|dir| Grant::parse(dir)).collect();
+    let granted = granted.map_err(|error| cannot(&error))?;
+    Grants::open(granted, grants::Limits::default()).map_err(|error| cannot(&error))
 }
 
 fn capture(path: &Path) -> Result<Capture, Failure> {
@@ -135,4 +231,12 @@ fn capture(path: &Path) -> Result<Capture, Failure> {
             .because(error)
             .status(OURS)
     })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if (Duration::from_millis(1)..=Duration::from_secs(86400)).contains(&time) => Ok(time),
+        _ => Err("must be between 0.001 and 86400 seconds".to_owned()),
+    }
 }

@@ -58,3 +58,12 @@ fn backend(error: &BackendError) -> Failure {
     };
     Failure::new(error.code(), "cannot make a remote").because(error).status(status)
 }
+
+/// Reads a time from the command line.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if (Duration::from_millis(1)..=Duration::from_secs(86400)).contains(&time) => Ok(time),
+        _ => Err("must be between 0.001 and 86400 seconds".to_owned()),
+    }
+}

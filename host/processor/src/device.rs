@@ -51,6 +51,9 @@ impl Default for Room {
 pub(crate) struct Device<B: Backend> {
     pub(crate) index: u32,
     pub(crate) features: u64,
+    /// The longest payload that can be sent, in bytes, and how many at once.
+    pub(crate) max_payload: usize,
+    pub(crate) transmit_buffers: u16,
     pub(crate) messages: Messages<B>,
     pub(crate) ports: RefCell<Ports<B>>,
     pub(crate) directory: RefCell<Directory<Box<[Entry]>>>,
@@ -100,6 +103,8 @@ impl<B: Backend> Device<B> {
         Ok(Self {
             index: vdev.index,
             features,
+            max_payload: max,
+            transmit_buffers: to.num,
             messages: Rpmsg::new(Tracer::new(link, tap), endpoints),
             ports: RefCell::new(Ports::new(usize::from(from.num), max, room.waiting as usize)),
             directory: RefCell::new(Directory::new(entries)),
@@ -147,8 +152,8 @@ impl<B: Backend> Device<B> {
     }
 
     /// Closes an endpoint. What still waits there goes back to the remote unread.
-    pub(crate) fn close(&self, endpoint: Endpoint) {
-        let waiting = self.ports.borrow_mut().remove(endpoint);
+    pub(crate) fn close(&self, endpoint: Endpoint, events: &Events) {
+        let waiting = self.ports.borrow_mut().remove(self.index, endpoint, events);
         for parcel in waiting.into_iter().flatten() {
             if let Parcel::InPlace(held) = parcel {
                 drop(self.messages.resume(held));
@@ -196,9 +201,9 @@ impl<B: Backend> Device<B> {
         let device = self.index;
         match applied {
             Ok(()) if announcement.is_destroy() => {
-                events.push(Event::ServiceWithdrawn { device, name, addr });
                 let served = self.ports.borrow_mut().withdraw(&name, addr);
-                served.into_iter().for_each(|endpoint| self.close(endpoint));
+                served.into_iter().for_each(|endpoint| self.close(endpoint, events));
+                events.push(Event::ServiceWithdrawn { device, name, addr });
                 false
             }
             Ok(()) => {

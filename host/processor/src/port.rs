@@ -69,12 +69,20 @@ impl<B: Backend> Ports<B> {
         self.ports.iter().find(|port| port.endpoint == endpoint)
     }
 
-    /// Forgets an endpoint and answers what still waited there.
-    pub(crate) fn remove(&mut self, endpoint: Endpoint) -> Option<VecDeque<Parcel<B>>> {
+    /// Forgets an endpoint and answers what still waited there. What its service has to tell is told.
+    pub(crate) fn remove(
+        &mut self,
+        device: u32,
+        endpoint: Endpoint,
+        events: &Events,
+    ) -> Option<VecDeque<Parcel<B>>> {
         let at = self.ports.iter().position(|port| port.endpoint == endpoint)?;
-        let queue = self.ports.swap_remove(at).queue;
-        self.held -= queue.iter().filter(|parcel| matches!(parcel, Parcel::InPlace(_))).count();
-        Some(queue)
+        let mut port = self.ports.swap_remove(at);
+        if let Some(service) = &mut port.service {
+            tell(device, &mut **service, events);
+        }
+        self.held -= port.queue.iter().filter(|parcel| matches!(parcel, Parcel::InPlace(_))).count();
+        Some(port.queue)
     }
 
     /// The oldest message that waits at an endpoint.
@@ -155,9 +163,7 @@ impl<B: Backend> Ports<B> {
                 }
                 any = true;
             }
-            while let Some(event) = service.event() {
-                events.push(Event::Service { device, service: service.name(), event });
-            }
+            tell(device, &mut **service, events);
         }
         Ok(any)
     }
@@ -177,6 +183,13 @@ impl<B: Backend> Ports<B> {
 
 /// Messages that one service sends in one turn.
 const MESSAGES_A_TURN: usize = 32;
+
+/// Passes on what a service has to tell.
+fn tell(device: u32, service: &mut dyn Serve, events: &Events) {
+    while let Some(event) = service.event() {
+        events.push(Event::Service { device, service: service.name(), event });
+    }
+}
 
 /// A private copy of a payload.
 fn copy<'s, B: Backend>(message: &Message<'_, Link<B>, Box<[Slot]>>, scratch: &'s mut Vec<u8>) -> &'s [u8] {

@@ -307,8 +307,21 @@ impl<B: Backend> Processor<B> {
     /// Closes an endpoint. What still waits there goes back to the remote unread.
     pub fn close(&self, endpoint: Endpoint) {
         if let Some(device) = self.find(endpoint) {
-            device.close(endpoint.inner);
+            device.close(endpoint.inner, &self.events);
         }
+    }
+
+    /// The longest payload that can be sent from an endpoint, in bytes.
+    ///
+    /// # Errors
+    /// The endpoint is of no use any more.
+    pub fn max_payload(&self, endpoint: Endpoint) -> Result<usize, Lost> {
+        Ok(self.device(endpoint)?.max_payload)
+    }
+
+    /// How many messages can be on their way to the remote at once; 0 where the endpoint is of no use any more.
+    pub fn transmit_buffers(&self, endpoint: Endpoint) -> u16 {
+        self.find(endpoint).map_or(0, |device| device.transmit_buffers)
     }
 
     /// Sends a message to the endpoint's peer, copying it, if there is a buffer for it.

@@ -13,6 +13,7 @@ mod explain;
 mod images;
 mod inspect;
 mod man;
+mod ping;
 mod run;
 
 /// Run, inspect and talk to the other processors of a system-on-chip
@@ -25,6 +26,7 @@ mod run;
 Examples:
   sidecore run hello                 run a built-in image
   sidecore run fw.elf --dir . -- -v  run your own, with files and arguments
+  sidecore ping                      round trips to a remote, measured
   sidecore inspect fw.elf            what is in a firmware file
   sidecore explain E0113             what an error means")]
 pub(crate) struct Cli {
@@ -35,6 +37,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Ping(ping::Args),
     Inspect(inspect::Args),
     Images(images::Args),
     Explain(explain::Args),
@@ -46,6 +49,7 @@ impl Command {
     fn run(&self) -> Outcome {
         match self {
             Self::Run(args) => run::run(args),
+            Self::Ping(args) => ping::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
             Self::Explain(args) => explain::run(args),
@@ -57,6 +61,7 @@ impl Command {
     /// Whether a program reads our output, and our errors.
     fn json(&self) -> bool {
         match self {
+            Self::Ping(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Explain(args) => args.json,

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = remote::seconds)]
     watchdog: Option<Duration>,
     /// Show the firmware's trace on the standard error while it runs
     #[arg(long)]
@@ -231,12 +231,4 @@ fn capture(path: &Path) -> Result<Capture, Failure> {
             .because(error)
             .status(OURS)
     })
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if (Duration::from_millis(1)..=Duration::from_secs(86400)).contains(&time) => Ok(time),
-        _ => Err("must be between 0.001 and 86400 seconds".to_owned()),
-    }
 }

@@ -153,6 +153,19 @@ fn silence_for_a_watchdog_period_is_a_hang() {
 }
 
 #[test]
+fn a_watchdog_that_is_imposed_needs_no_arming() {
+    let dir = Dir::new();
+    let config =
+        sidecore_backends::sandbox::Config { watchdog: Some(Duration::from_millis(80)), ..dir.config() };
+    let mut sandbox = run(config, |_| {
+        let code = Code::new();
+        let again = code.here();
+        code.jump(again)
+    });
+    assert_eq!(crash(&mut sandbox).kind, CrashKind::Hang);
+}
+
+#[test]
 fn a_remote_that_feeds_its_watchdog_or_waits_does_not_hang() {
     let dir = Dir::new();
     let mut sandbox = run(dir.config(), |page| {

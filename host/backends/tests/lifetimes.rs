@@ -148,22 +148,48 @@ fn a_remote_that_nobody_has_is_said_to_be_none() {
     assert!(error.to_string().contains("a name is"), "{error}");
 }
 
+/// Crashes when it is told to.
+fn doomed(_: u64) -> Code {
+    let code = Code::new();
+    let again = code.here();
+    code.jump_if_zero(GO, again).store(DATA, 0xdead).read_far(0)
+}
+
 #[test]
 fn the_end_of_a_detached_remote_waits_for_the_next_main_side() {
     let dir = Dir::new();
-    let sandbox = run(with(Lifetime::Detached, dir.named("late")), |_| {
-        let code = Code::new();
-        let again = code.here();
-        code.jump_if_zero(GO, again).store(DATA, 0xdead).read_far(0)
-    });
-    let go = sandbox.memories().resolve(DeviceAddr(GO), 4).unwrap();
-    let pids = pids("late");
+    // Whether the warden notices first that the main side is gone or that the remote is.
+    for _ in 0..10 {
+        let sandbox = run(with(Lifetime::Detached, dir.named("late")), doomed);
+        let go = sandbox.memories().resolve(DeviceAddr(GO), 4).unwrap();
+        let pids = pids("late");
+        drop(sandbox);
+        go.store(0, 1_u32).unwrap();
+        let mut sandbox = attach(dir.named("late"));
+        assert_eq!(crash(&mut sandbox).signal, 11);
+        assert_eq!(load32(&sandbox, DATA), 0xdead);
+        drop(sandbox);
+        assert_gone(&dir, pids);
+    }
+}
+
+#[test]
+fn the_end_of_a_remote_that_its_main_side_has_not_seen_waits_for_the_next() {
+    let dir = Dir::new();
+    let sandbox = run(with(Lifetime::Detached, dir.named("unseen")), doomed);
+    let pids = pids("unseen");
+    store32(&sandbox, GO, 1);
+    until("it crashed", || state(pids[1]).is_none());
     drop(sandbox);
-    go.store(0, 1_u32).unwrap();
-    until("it crashed", || processes("late").len() == 1);
-    let mut sandbox = attach(dir.named("late"));
+    let mut sandbox = attach(dir.named("unseen"));
     assert_eq!(crash(&mut sandbox).signal, 11);
-    assert_eq!(load32(&sandbox, DATA), 0xdead);
+    sandbox.stop().unwrap();
+    store32(&sandbox, GO, 0);
+    start(&mut sandbox, doomed);
+    drop(sandbox);
+    let mut sandbox = attach(dir.named("unseen"));
+    assert_eq!(sandbox.wait(Some(Duration::from_millis(20)), &mut || false), Ok(None), "that end is history");
+    sandbox.stop().unwrap();
     drop(sandbox);
     assert_gone(&dir, pids);
 }
@@ -240,13 +266,23 @@ fn a_killed_warden_takes_the_remote_with_it_and_is_missed() {
 }
 
 #[test]
-fn a_warden_that_is_stopped_does_not_keep_its_main_side_from_ending() {
+fn a_warden_that_is_stopped_for_a_while_goes_on() {
     let dir = Dir::new();
-    let mut sandbox = run(dir.named("frozen"), working);
-    kill(pid("frozen", "warden"), Signal::STOP);
+    let mut sandbox = run(dir.named("slow"), working);
+    kill(pid("slow", "warden"), Signal::STOP);
     assert_eq!(sandbox.wait(Some(Duration::from_millis(20)), &mut || false), Ok(None));
-    kill(pid("frozen", "warden"), Signal::CONT);
+    kill(pid("slow", "warden"), Signal::CONT);
     sandbox.stop().unwrap();
+}
+
+#[test]
+fn a_warden_that_does_not_end_is_killed() {
+    let dir = Dir::new();
+    let sandbox = run(dir.named("frozen"), working);
+    let pids = pids("frozen");
+    kill(pids[0], Signal::STOP);
+    drop(sandbox);
+    assert_gone(&dir, pids);
 }
 
 #[test]

@@ -174,6 +174,20 @@ fn an_armed_sandbox_can_be_polled() {
 }
 
 #[test]
+fn another_thread_ends_a_wait() {
+    let dir = Dir::new();
+    let mut sandbox = run(dir.config(), |_| Code::new().call(nr::READ, [3, DATA, 8]).exit(0));
+    let waker = sandbox.waker().unwrap();
+    // Nobody waits: the next wait ends.
+    waker();
+    assert_eq!(sandbox.wait(Some(PATIENCE), &mut || false), Ok(Some(Event::Kick)));
+    assert_eq!(sandbox.wait(Some(Duration::from_millis(20)), &mut || false), Ok(None));
+    let thread = std::thread::spawn(move || waker());
+    assert_eq!(sandbox.wait(Some(PATIENCE), &mut || false), Ok(Some(Event::Kick)));
+    thread.join().unwrap();
+}
+
+#[test]
 fn what_was_rung_for_comes_before_the_end() {
     let dir = Dir::new();
     let mut sandbox = run(dir.config(), |page| {

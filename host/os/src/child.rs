@@ -98,11 +98,6 @@ impl Child {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// How it ended, once that was seen.
-    pub fn end(&self) -> Option<End> {
-        self.end
-    }
-
     /// Takes the debugger's seat: signals and stops of the child come to us first, and it dies with us. It need not
     /// be stopped for that, and is not.
     ///

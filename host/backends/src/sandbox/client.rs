@@ -14,6 +14,9 @@ use super::protocol::{MAX_MESSAGE, Reply, Request, Wire};
 /// How long a warden may take to answer. It does nothing that takes long, but the machine may be busy.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
+/// How long it may take to end: to kill the remote and to reap it.
+const END_TIME: Duration = Duration::from_secs(5);
+
 /// A connection to a warden, and the warden itself where it is our child.
 pub(super) struct Client {
     channel: Channel,
@@ -89,21 +92,27 @@ impl Client {
         self.events.clear();
     }
 
-    /// Closes the connection and waits until the warden, which ends by that, is gone.
-    pub(super) fn end(self) {
+    /// Closes the connection and waits until the warden, which ends by that, is gone. `false` if it was not in time; if
+    /// it is our child, it was killed then.
+    pub(super) fn end(mut self) -> bool {
         self.channel.finish();
-        let deadline = Instant::now() + ANSWER_TIME;
-        let mut rest = [0; MAX_MESSAGE];
+        let deadline = Instant::now() + END_TIME;
         // Its last words, then the end.
-        while self.channel.wait(Some(deadline)).unwrap_or(false)
-            && matches!(self.channel.receive(&mut rest), Ok(Some(_)) | Err(Errno::AGAIN))
-        {}
+        let ended = loop {
+            if !self.channel.wait(Some(deadline)).unwrap_or(false) {
+                break false;
+            }
+            if !matches!(self.channel.receive(&mut self.buffer[..]), Ok(Some(_)) | Err(Errno::AGAIN)) {
+                break true;
+            }
+        };
         if let Some(mut child) = self.child {
-            if Instant::now() >= deadline {
+            if !ended {
                 child.kill();
             }
             child.wait_end();
         }
+        ended
     }
 
     /// Closes the connection and lets the warden live. If it is our child, somebody has to reap it one day.

@@ -171,7 +171,9 @@ fn round_up(value: u64, page: u64) -> u64 {
     value.saturating_add(page - 1) & !(page - 1)
 }
 
-fn new_span(name: String, at: u64, len: u64, access: Access) -> Span {
+/// Names come from firmware, and have to fit in messages.
+fn new_span(mut name: String, at: u64, len: u64, access: Access) -> Span {
+    name.truncate(name.floor_char_boundary(64));
     Span { name, at, offset: 0, len, access }
 }
 

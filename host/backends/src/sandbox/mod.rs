@@ -19,19 +19,20 @@
 //! [`CrashKind::ForbiddenCall`]: sidecore_remoteproc::CrashKind::ForbiddenCall
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_mem::{Region, Word, sync};
-use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Mapping, SharedMemory, poll_until};
-use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
-use sidecore_wire::sandbox as page;
+use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Mapping, poll_until};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
 pub use self::config::{Config, Confinement, Lifetime};
+pub use self::estate::SandboxDoorbell;
 
 use self::client::{Client, lost, system};
+use self::estate::Estate;
 use self::layout::{Limits, lay_out};
 use self::protocol::{Plan, Reply, Request, Setup, VERSION, Wire};
 use self::runtime_dir::RuntimeDir;
@@ -39,6 +40,7 @@ use crate::Kind;
 
 mod client;
 mod config;
+mod estate;
 mod layout;
 mod protocol;
 mod runtime_dir;
@@ -76,7 +78,8 @@ pub struct Sandbox {
     lifetime: Lifetime,
     /// `None` once the warden is lost or left.
     client: Option<Client>,
-    /// Where the warden's socket is.
+    /// Where to look for the warden's socket, and where it was made.
+    asked_dir: Option<PathBuf>,
     dir: Option<RuntimeDir>,
     lease: Option<OwnedFd>,
     state: State,
@@ -103,13 +106,6 @@ enum State {
     Halted,
     Detached,
     Lost,
-}
-
-/// What a prepared remote has, on the main side.
-struct Estate {
-    host_asleep: Word<u32, Arc<Mapping>>,
-    doorbell: SandboxDoorbell,
-    bell: EventFd,
 }
 
 impl Sandbox {
@@ -172,6 +168,7 @@ impl Sandbox {
             stack_size: config.stack_size,
             lifetime: config.lifetime,
             client: Some(client),
+            asked_dir: config.runtime_dir,
             dir: listening.map(|(dir, _)| dir),
             lease,
             state: State::Offline,
@@ -184,26 +181,29 @@ impl Sandbox {
             findings: (findings, Vec::new()),
         };
         sandbox.keep(told)?;
-        sandbox.join_client()?;
+        sandbox.joined.add(&*sandbox.waker).map_err(system)?;
+        sandbox.client.iter().try_for_each(|client| sandbox.joined.add(client)).map_err(system)?;
         Ok(sandbox)
     }
 
     /// Finds a remote that some main side left running, by `config.name`. The next thing to do is [`Backend::attach`].
-    /// Of the rest of `config` only `runtime_dir` matters.
+    /// Of the rest of `config` the runtime directory and the limits matter.
     ///
     /// # Errors
     /// There is no such remote, or it belongs to another user.
     pub fn find(config: Config) -> Result<Self, BackendError> {
         let name = config.name.ok_or(BackendError::Unsupported { operation: "be found without a name" })?;
         runtime_dir::check_name(&name)?;
-        let channel = RuntimeDir::connect(config.runtime_dir.as_deref(), &name)?;
+        // A look; wardens do not wait long for those who connect.
+        drop(RuntimeDir::connect(config.runtime_dir.as_deref(), &name)?);
         let sandbox = Self {
             name,
             memory_limit: config.memory_limit,
             stack_size: config.stack_size,
             // Whoever attaches takes nothing away by leaving; the warden knows whether a lease ends the remote.
             lifetime: Lifetime::Detached,
-            client: Some(Client::new(channel, None)),
+            client: None,
+            asked_dir: config.runtime_dir,
             dir: None,
             lease: None,
             state: State::Found,
@@ -215,7 +215,7 @@ impl Sandbox {
             kicks: 0,
             findings: Default::default(),
         };
-        sandbox.join_client()?;
+        sandbox.joined.add(&*sandbox.waker).map_err(system)?;
         Ok(sandbox)
     }
 
@@ -240,27 +240,19 @@ impl Sandbox {
     /// which takes the request back.
     pub fn arm(&self) {
         if let Some(estate) = &self.estate {
-            estate.host_asleep.store(1);
-            // Against the remote's "publish, then look whether the main side sleeps".
-            sync::full_fence();
+            estate.arm();
         }
     }
 
     fn disarm(&self) {
         if let Some(estate) = &self.estate {
-            estate.host_asleep.store(0);
+            estate.disarm();
         }
     }
 
     /// The remote's end comes next.
     fn put_back(&mut self, end: Event) {
         self.client.iter_mut().for_each(|client| client.put_back(end.clone()));
-    }
-
-    fn join_client(&self) -> Result<(), BackendError> {
-        self.joined.add(&*self.waker).map_err(system)?;
-        let Some(client) = &self.client else { return Ok(()) };
-        self.joined.add(client).map_err(system)
     }
 
     /// Asks the warden, and takes note if it is lost.
@@ -282,9 +274,16 @@ impl Sandbox {
             self.state = State::Lost;
             // Dropping a child kills and reaps it.
             self.client = None;
-            self.dir.take().inspect(|dir| dir.forget(&self.name));
+            self.forget();
         }
         result
+    }
+
+    /// Removes what a warden that was killed has left.
+    fn forget(&mut self) {
+        if let Some(dir) = self.dir.take() {
+            dir.forget(&self.name);
+        }
     }
 
     fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
@@ -303,31 +302,11 @@ impl Sandbox {
         Err(BackendError::WrongState { operation, state })
     }
 
-    /// Maps what the warden sent.
+    /// Takes what the warden sent.
     fn take_estate(&mut self, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), BackendError> {
-        let [memory, doorbell_in, doorbell_out] =
-            <[_; 3]>::try_from(fds).map_err(|_| lost("it sent too few descriptors".to_owned()))?;
-        let region = SharedMemory::adopt(memory).and_then(|memory| memory.map()).map_err(system)?.region();
-        let mut memories = MemoryMap::new();
-        for span in plan.spans() {
-            let bytes = slice(&region, span.offset, span.len)?;
-            let at = sidecore_mem::DeviceAddr(span.at);
-            memories
-                .insert(at, bytes)
-                .map_err(|error| BackendError::Memory { name: span.name.clone(), error })?;
-        }
-        let page = slice(&region, plan.hand_over.offset, page::SIZE as u64)?;
-        let word = |at| page.word::<u32>(at).map_err(|error| lost(error.to_string()));
-        let bell = EventFd::adopt(doorbell_out).map_err(system)?;
-        self.joined.add(&bell).map_err(system)?;
-        let doorbell =
-            Bell { asleep: word(page::REMOTE_ASLEEP)?, event: EventFd::adopt(doorbell_in).map_err(system)? };
-        self.estate = Some(Estate {
-            host_asleep: word(page::HOST_ASLEEP)?,
-            doorbell: SandboxDoorbell(Some(Arc::new(doorbell))),
-            bell,
-        });
-        self.memories = memories;
+        let (estate, memories) = Estate::take(plan, fds)?;
+        self.joined.add(&estate.bell).map_err(system)?;
+        (self.estate, self.memories) = (Some(estate), memories);
         Ok(())
     }
 
@@ -440,17 +419,17 @@ impl Backend for Sandbox {
 
     fn attach(&mut self) -> Result<(), BackendError> {
         self.expect_state("attach", State::Found)?;
-        match self.ask(&Request::Attach(VERSION))? {
-            (Reply::Attached(attached), fds) => {
-                let taken = self.take_estate(&attached.plan, fds);
-                self.keep(taken)?;
-                self.findings.1 = attached.findings;
-                self.boot = Some(attached.boot);
-                self.state = State::Running;
-                Ok(())
-            }
-            _ => Err(self.confused()),
-        }
+        let mut client = Client::new(RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?, None);
+        let (Reply::Attached(attached), fds) = client.ask(&Request::Attach(VERSION))? else {
+            return Err(lost("it gave an answer to another question".to_owned()));
+        };
+        self.take_estate(&attached.plan, fds)?;
+        self.joined.add(&client).map_err(system)?;
+        self.client = Some(client);
+        self.findings.1 = attached.findings;
+        self.boot = Some(attached.boot);
+        self.state = State::Running;
+        Ok(())
     }
 
     /// Gives the remote up and leaves it running, whatever its lifetime was; a lease has to be taken before.
@@ -470,7 +449,7 @@ impl Backend for Sandbox {
     }
 
     fn doorbell(&self) -> Self::Doorbell {
-        self.estate.as_ref().map_or(SandboxDoorbell(None), |estate| estate.doorbell.clone())
+        self.estate.as_ref().map(|estate| estate.doorbell.clone()).unwrap_or_default()
     }
 
     /// Does not spin: whoever knows what to look at does so before, if more than one CPU is allowed
@@ -504,8 +483,8 @@ impl Backend for Sandbox {
         self.disarm();
         let rung = self.estate.as_ref().is_some_and(|estate| estate.bell.answer());
         match came? {
-            None | Some(Event::Kick) if !rung => Ok(None),
-            None | Some(Event::Kick) => Ok(Some(Event::Kick)),
+            Some(Event::Kick) => Ok(Some(Event::Kick)),
+            None => Ok(rung.then_some(Event::Kick)),
             Some(end) if rung => {
                 self.put_back(end);
                 Ok(Some(Event::Kick))
@@ -540,41 +519,18 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let stays = self.state == State::Running && self.lifetime != Lifetime::Tied && self.lease.is_none();
         drop(self.lease.take());
-        match self.client.take() {
-            Some(client) if stays || self.state == State::Found => client.leave(),
-            Some(client) => client.end(),
-            None => {}
+        let Some(mut client) = self.client.take() else { return }; // It was left or lost.
+        if stays {
+            return client.leave();
+        }
+        if self.state == State::Halted {
+            // Its end is known here and need not be kept for others. If the warden is gone, so is the remote.
+            let _ = client.tell(&Request::Stop(()).encode(), &[]);
+        }
+        if !client.end() {
+            self.forget();
         }
     }
-}
-
-/// Rings a sandboxed remote: one load while it is awake, one system call while it sleeps. Clones ring the same remote,
-/// from any thread.
-#[derive(Clone, Debug)]
-pub struct SandboxDoorbell(Option<Arc<Bell>>);
-
-#[derive(Debug)]
-struct Bell {
-    asleep: Word<u32, Arc<Mapping>>,
-    event: EventFd,
-}
-
-impl Doorbell for SandboxDoorbell {
-    /// There is one doorbell for all rings: `notify_id` says nothing to a sandboxed remote, which looks at all of
-    /// them. Never sleeps.
-    fn ring(&self, _notify_id: u32) {
-        if let Some(bell) = &self.0
-            && bell.asleep.load() != 0
-        {
-            bell.event.ring();
-        }
-    }
-}
-
-fn slice(region: &Region<Arc<Mapping>>, offset: u64, len: u64) -> Result<Region<Arc<Mapping>>, BackendError> {
-    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    region.slice(offset, len).map_err(|error| lost(format!("its memory is not as planned: {error}")))
 }
 
 /// A duration in milliseconds, rounded up, and 1 at least.

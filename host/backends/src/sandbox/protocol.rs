@@ -447,3 +447,6 @@ impl Wire for CrashKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

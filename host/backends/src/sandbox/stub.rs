@@ -1,5 +1,6 @@
 //! The boot stub: turns a fresh process into the remote.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use sidecore_os::{Channel, Entry, Placed, Protection, Refused, SharedMemory};
@@ -12,6 +13,8 @@ const ORDER_TIME: Duration = Duration::from_secs(20);
 
 /// What the process does that the warden started as `sidecore: remote`. Standard input is the warden.
 pub(super) fn run() -> ! {
+    // What `ps` calls it. If it cannot, no matter.
+    let _ = rustix::thread::set_name(c"sidecore-remote");
     let Ok(channel) = Channel::from_stdin() else { std::process::exit(1) };
     match prepare(&channel) {
         Ok((order, doorbells)) => {
@@ -35,7 +38,7 @@ pub(super) fn run() -> ! {
 }
 
 /// Everything that is undone by a failure with the end of the process: maps the remote's memory.
-fn prepare(channel: &Channel) -> Result<(StubOrder, [std::os::fd::OwnedFd; 2]), Refusal> {
+fn prepare(channel: &Channel) -> Result<(StubOrder, [OwnedFd; 2]), Refusal> {
     let receive = "receive the warden's order";
     let mut bytes = [0; MAX_MESSAGE];
     channel.wait(Some(Instant::now() + ORDER_TIME))?;

@@ -34,6 +34,8 @@ const SETUP_TIME: Duration = Duration::from_secs(20);
 pub(super) fn run() -> ! {
     let ticks = Ticks::begin();
     sidecore_os::close_inherited();
+    // What `ps` calls it. If it cannot, no matter.
+    let _ = rustix::thread::set_name(c"sidecore-warden");
     let code = match Warden::new(ticks) {
         Some(mut warden) => {
             warden.serve();
@@ -100,7 +102,7 @@ struct Warden {
     remote: Option<Remote>,
     boot: Option<Boot>,
     findings: Vec<String>,
-    /// How the remote ended, for the next main side.
+    /// How the remote ended, until a main side shows that it knows by asking for something else.
     unclaimed: Option<Event>,
     /// Why to end, once there is a reason.
     over: Option<String>,
@@ -241,11 +243,8 @@ impl Warden {
                 }
                 Some(Outcome::Ended(event)) => {
                     self.remote = None;
-                    if self.client.is_some() {
-                        self.tell(&Reply::Ended(event), false);
-                    } else {
-                        self.unclaimed = Some(event);
-                    }
+                    self.unclaimed = Some(event.clone());
+                    self.tell(&Reply::Ended(event), false);
                 }
             }
         }
@@ -295,6 +294,7 @@ impl Warden {
                 Ok(())
             }
             Request::Stop(()) => {
+                self.unclaimed = None;
                 match &mut self.remote {
                     Some(remote) => remote.stop(),
                     None => self.tell(&Reply::Done(()), true),
@@ -358,7 +358,7 @@ impl Warden {
                 if sent.is_ok() {
                     self.client = Some(peer);
                     self.owes_answer = false;
-                    if let Some(event) = self.unclaimed.take() {
+                    if let Some(event) = self.unclaimed.clone() {
                         self.tell(&Reply::Ended(event), false);
                     }
                 }

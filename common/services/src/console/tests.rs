@@ -231,12 +231,29 @@ fn output_waits_until_what_came_before_is_written_out() {
     assert_eq!(server.poll(&mut out), Ok(None));
     // More than there was cannot have been written out.
     server.written(usize::MAX);
-    assert_eq!(client.receive(server.poll(&mut out).unwrap().unwrap()), Ok(Heard::OutputRoom));
+    let limit = server.poll(&mut out).unwrap().unwrap();
+    assert_eq!(limit, answer(ToRemote::OutputLimit { total: 20 }));
+    assert_eq!(client.receive(limit), Ok(Heard::OutputRoom));
     assert_eq!(server.poll(&mut out), Ok(None));
     assert_eq!(client.output(Stream::Err, b"abc", &mut out).unwrap().unwrap().taken, 3);
     // An old limit says nothing new.
     assert_eq!(client.receive(&answer(ToRemote::OutputLimit { total: 3 })), Ok(Heard::OutputRoom));
     assert!(client.has_output_room());
+}
+
+#[test]
+fn a_limit_is_said_once_however_narrow_the_window() {
+    for window in 0..4 {
+        let (mut server, mut client) = started(&[], window);
+        let mut out = [0; 64];
+        assert_eq!(server.poll(&mut out), Ok(None));
+        let chunk = client.output(Stream::Out, b"0123456789", &mut out).unwrap().unwrap();
+        assert_eq!(chunk.taken as u32, window.max(1));
+        server.receive(chunk.message).unwrap();
+        server.written(chunk.taken);
+        assert!(server.poll(&mut out).unwrap().is_some());
+        assert_eq!(server.poll(&mut out), Ok(None));
+    }
 }
 
 #[test]
@@ -262,6 +279,9 @@ fn input_waits_until_the_remote_reads() {
     assert_eq!(client.read(&mut [0; 1]), Read::Wait);
     server.receive(client.poll(&mut out).unwrap().unwrap()).unwrap();
     assert_eq!((server.input_room(), client.poll(&mut out)), (16, Ok(None)));
+    // An old limit says nothing new.
+    assert_eq!(server.receive(&message(ToMain::InputLimit { total: 3 })), Ok(Served::InputWanted));
+    assert_eq!(server.input_room(), 16);
     assert_eq!(server.input(b"", &mut out), Ok(None));
     let Chunk { message, taken } = server.input(&[7; 20], &mut out).unwrap().unwrap();
     assert_eq!((taken, server.input_room()), (16, 0));

@@ -35,7 +35,13 @@ macro_rules! images {
 }
 
 images! {
-    "hello": "says hello and ends",
+    "hello": "greets whoever is named on the command line",
+    "echo": "sends every message on the channel rpmsg-echo back",
+    "ping": "measures round trips that the remote begins",
+    "crash": "ends in the way that it is told: fault, panic, hang, ...",
+    "storm": "floods the main side with messages or announcements",
+    "copy": "copies a file between granted directories",
+    "matmul": "multiplies matrices and prints a checksum",
 }
 
 /// Bytes that a reader of ELF files may look at in place.

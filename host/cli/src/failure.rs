@@ -1,6 +1,6 @@
 //! Errors as people meet them: what, why, what to do next, and a code that `sidecore explain` knows.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -26,7 +26,6 @@ pub(crate) struct Told {
     code: Code,
     what: String,
     why: Option<String>,
-    next: Option<String>,
     status: u8,
 }
 
@@ -36,17 +35,12 @@ const UNREAD: u8 = 128 + 13;
 impl Failure {
     /// `what` was to be done; the code's explanation says what to do next.
     pub(crate) fn new(code: Code, what: impl Into<String>) -> Self {
-        Self::Told(Box::new(Told { code, what: what.into(), why: None, next: None, status: 1 }))
+        Self::Told(Box::new(Told { code, what: what.into(), why: None, status: 1 }))
     }
 
     /// Adds the reason.
     pub(crate) fn because(self, why: impl Display) -> Self {
         self.with(|told| told.why = Some(why.to_string()))
-    }
-
-    /// Replaces the code's advice by a better one.
-    pub(crate) fn next(self, next: impl Into<String>) -> Self {
-        self.with(|told| told.next = Some(next.into()))
     }
 
     /// Sets the exit status; 1 otherwise.
@@ -78,6 +72,18 @@ impl Failure {
             change(told);
         }
         self
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread => f.write_str("nobody reads the output"),
+            Self::Told(told) => {
+                f.write_str(&told.what)?;
+                told.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+        }
     }
 }
 
@@ -118,7 +124,7 @@ impl Told {
         writeln!(err)
     }
 
-    fn advice(&self) -> Option<&str> {
-        self.next.as_deref().or_else(|| codes::explanation(self.code).map(|row| row.advice))
+    fn advice(&self) -> Option<&'static str> {
+        codes::explanation(self.code).map(|row| row.advice)
     }
 }

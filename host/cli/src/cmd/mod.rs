@@ -9,6 +9,7 @@ use crate::failure::Outcome;
 use crate::remote::OURS;
 
 mod completions;
+mod doctor;
 mod explain;
 mod images;
 mod inspect;
@@ -41,6 +42,7 @@ enum Command {
     Inspect(inspect::Args),
     Images(images::Args),
     Explain(explain::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -53,6 +55,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
             Self::Explain(args) => explain::run(args),
+            Self::Doctor(args) => doctor::run(args),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),
         }
@@ -65,6 +68,7 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Explain(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::Run(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

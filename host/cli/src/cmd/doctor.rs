@@ -1,0 +1,231 @@
+//! `sidecore doctor`: what this machine offers, and what to do about the rest.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sidecore_backends::sandbox::{Config, Sandbox};
+use sidecore_processor::{Ended, Options};
+use sidecore_remoteproc::Backend as _;
+use sidecore_remoteproc::firmware::Machine;
+
+use crate::builtin;
+use crate::failure::Outcome;
+use crate::image::Image;
+use crate::output::{print, print_json};
+use crate::remote::{self, On};
+
+/// Check what this machine offers, and say what to do about the rest
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes:
+  0  firmware can be run here, if with less comfort or confinement (`degraded`)
+  1  something that is needed is missing")]
+pub(crate) struct Args {
+    /// Print JSON (schema sidecore.doctor/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let mut checks = vec![machine(), kernel(), cpus(), seccomp(), executable_memory(), debug_seat(), runtime_dir()];
+    checks.extend(sandbox());
+    checks.push(terminal());
+    let missing = checks.iter().any(|check| check.state == State::Missing);
+    if args.json {
+        print_json("sidecore.doctor/1", &Checks { ok: !missing, checks })?;
+    } else {
+        print(&checks.iter().map(Check::line).collect::<String>())?;
+    }
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[derive(Serialize)]
+struct Checks {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    /// What was found.
+    found: String,
+    /// What to do about it.
+    advice: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// Firmware runs, with less comfort or confinement.
+    Degraded,
+    /// Firmware does not run.
+    Missing,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, state: State::Ok, found: found.into(), advice: None }
+    }
+
+    fn degraded(name: &'static str, found: impl Into<String>, advice: &str) -> Self {
+        Self { name, state: State::Degraded, found: found.into(), advice: Some(advice.to_owned()) }
+    }
+
+    fn missing(name: &'static str, found: impl Into<String>, advice: &str) -> Self {
+        Self { name, state: State::Missing, found: found.into(), advice: Some(advice.to_owned()) }
+    }
+
+    fn line(&self) -> String {
+        use anstyle::{AnsiColor, Style};
+        let (word, color) = match self.state {
+            State::Ok => ("ok", AnsiColor::Green),
+            State::Degraded => ("degraded", AnsiColor::Yellow),
+            State::Missing => ("missing", AnsiColor::Red),
+        };
+        let style = Style::new().bold().fg_color(Some(color.into()));
+        let advice = self.advice.as_ref().map(|advice| format!("{:>24}{advice}\n", "next: ")).unwrap_or_default();
+        format!("{style}{word:<8}{style:#}  {:<12}  {}\n{advice}", self.name, self.found)
+    }
+}
+
+fn machine() -> Check {
+    let arch = std::env::consts::ARCH;
+    match Machine::NATIVE.filter(|machine| [Machine::X86_64, Machine::AARCH64].contains(machine)) {
+        Some(_) => Check::ok("machine", format!("{arch}, {} built-in images", builtin::IMAGES.len())),
+        None => Check::missing("machine", format!("{arch}: no sandbox"), "The sandbox runs on x86_64 and aarch64."),
+    }
+}
+
+fn kernel() -> Check {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < (5, 6) => Check::degraded(
+            "kernel",
+            format!("Linux {release}"),
+            "Directories can be granted (--dir) from Linux 5.6 on.",
+        ),
+        (Some(_), Some(_)) => Check::ok("kernel", format!("Linux {release}")),
+        _ => Check::degraded("kernel", "its release cannot be read", "Mount /proc."),
+    }
+}
+
+fn cpus() -> Check {
+    match sidecore_os::cpu_count() {
+        1 => Check::degraded(
+            "cpus",
+            "1 may be used",
+            "Messages take a context switch each way; allow this process a second CPU (taskset, cgroup).",
+        ),
+        count => Check::ok("cpus", format!("{count} may be used")),
+    }
+}
+
+fn seccomp() -> Check {
+    match fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(actions) if actions.contains("trap") => Check::ok("seccomp", "filters are there"),
+        Ok(actions) => Check::missing(
+            "seccomp",
+            format!("its filters cannot trap ({})", actions.trim()),
+            "Without a filter no firmware runs; use a kernel with CONFIG_SECCOMP_FILTER.",
+        ),
+        Err(error) => Check::degraded(
+            "seccomp",
+            format!("/proc/sys/kernel/seccomp cannot be read ({error})"),
+            "Look at the sandbox check below: without seccomp filters no firmware runs.",
+        ),
+    }
+}
+
+fn executable_memory() -> Check {
+    match fs::read_to_string("/proc/sys/vm/memfd_noexec").map(|policy| policy.trim().to_owned()).as_deref() {
+        Ok("2") => Check::degraded(
+            "memfd",
+            "vm.memfd_noexec is 2: shared memory is not executable",
+            "Firmware code is copied instead of shared; sysctl vm.memfd_noexec=1 allows sharing it.",
+        ),
+        Ok(policy) => Check::ok("memfd", format!("vm.memfd_noexec is {policy}: shared memory may be executable")),
+        // Kernels before 6.3 have no such policy.
+        Err(_) => Check::ok("memfd", "shared memory may be executable"),
+    }
+}
+
+fn debug_seat() -> Check {
+    let advice = "Crashes come without address and registers; sysctl kernel.yama.ptrace_scope=1 allows them.";
+    match fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").map(|scope| scope.trim().to_owned()).as_deref() {
+        Ok(scope @ ("2" | "3")) => {
+            Check::degraded("ptrace", format!("kernel.yama.ptrace_scope is {scope}: children cannot be watched"), advice)
+        }
+        Ok(scope) => Check::ok("ptrace", format!("kernel.yama.ptrace_scope is {scope}: children can be watched")),
+        Err(_) => Check::ok("ptrace", "children can be watched"),
+    }
+}
+
+/// Whether others could attach to a remote: makes one with a name, which needs the directory.
+fn runtime_dir() -> Check {
+    let config = Config { name: Some(format!("doctor-{}", std::process::id())), ..Config::default() };
+    match Sandbox::new(config) {
+        Ok(_) => Check::ok("sockets", "remotes can be attached to"),
+        Err(error) => Check::degraded(
+            "sockets",
+            error.to_string(),
+            "Nobody can attach to running remotes; set XDG_RUNTIME_DIR to a directory of your own (mode 700).",
+        ),
+    }
+}
+
+/// Runs a built-in image, which is the proof of all the rest.
+fn sandbox() -> Vec<Check> {
+    let name = "sandbox";
+    let Ok(image) = Image::open("hello".as_ref()) else {
+        return vec![Check::missing(name, "there is no image to try it with", "Use a machine with a sandbox.")];
+    };
+    let began = Instant::now();
+    let started = remote::load(&image, On::Sandbox, Options::new("hello"), None).and_then(|mut processor| {
+        processor.start().map_err(|error| remote::remote(&image, &error))?;
+        Ok(processor)
+    });
+    let processor = match started {
+        Ok(processor) => processor,
+        Err(failure) => {
+            return vec![Check::missing(name, failure.to_string(), "The reason says what the system refuses.")];
+        }
+    };
+    let took = began.elapsed();
+    let mut checks = Vec::new();
+    for finding in processor.remote().backend().findings() {
+        checks.push(match finding.starts_with("Landlock ABI") {
+            true => Check::ok("confinement", finding),
+            false => Check::degraded("confinement", finding, "Firmware runs all the same; see the message."),
+        });
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while processor.ended().is_none() && Instant::now() < deadline {
+        processor.wait(Some(Duration::from_millis(100)));
+    }
+    checks.push(match processor.ended() {
+        Some(Ended::Exited { code: 0 }) => {
+            Check::ok(name, format!("a built-in image was loaded and started in {:.1} ms", took.as_secs_f64() * 1e3))
+        }
+        ended => {
+            let found = ended.map_or_else(|| "a built-in image did not end".to_owned(), |ended| ended.to_string());
+            Check::missing(name, found, "Run `sidecore run -v hello` and look at what it says.")
+        }
+    });
+    checks
+}
+
+fn terminal() -> Check {
+    let is = |terminal| if terminal { "a terminal" } else { "no terminal" };
+    let out = is(std::io::stdout().is_terminal());
+    let err = is(std::io::stderr().is_terminal());
+    let color = if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) { ", NO_COLOR is set" } else { "" };
+    Check::ok("terminal", format!("standard output: {out}, standard error: {err}{color}"))
+}

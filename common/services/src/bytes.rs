@@ -113,11 +113,11 @@ impl<'o> Writer<'o> {
     }
 
     pub(crate) fn put(mut self, bytes: &[u8]) -> Self {
-        let end = self.len.saturating_add(bytes.len());
-        if let Some(to) = self.out.get_mut(self.len..end) {
+        let rest = self.out.get_mut(self.len..).unwrap_or_default();
+        if let Some(to) = rest.get_mut(..bytes.len()) {
             to.copy_from_slice(bytes);
         }
-        self.len = end;
+        self.len = self.len.saturating_add(bytes.len());
         self
     }
 

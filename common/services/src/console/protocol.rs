@@ -322,10 +322,12 @@ impl<'b> Arguments<'b> {
 
     /// The arguments, without their NULs.
     pub fn iter(self) -> impl Iterator<Item = &'b [u8]> + Clone {
-        // Whatever is not empty ends with a NUL, and what would follow that one is no argument.
-        self.0
-            .split_inclusive(|&byte| byte == 0)
-            .map(|argument| argument.strip_suffix(&[0]).unwrap_or(argument))
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let (argument, behind) = rest.split_at_checked(rest.iter().position(|&byte| byte == 0)?)?;
+            rest = behind.get(1..)?;
+            Some(argument)
+        })
     }
 
     /// Number of arguments.

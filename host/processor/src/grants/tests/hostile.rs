@@ -8,6 +8,7 @@ use std::{
         fs::{MetadataExt, symlink},
         net::UnixListener,
     },
+    path::Path as HostPath,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -202,4 +203,69 @@ fn exchanging_names_does_not_lead_out() {
     // Nor does it keep the remote from its files.
     assert!(!outcomes.keys().any(|outcome| outcome.contains("Busy")), "{outcomes:?}");
     assert_eq!(fs::read(ground.path("secret/key")).unwrap(), b"secret");
+}
+
+/// A remote that tries names at random, those that lead out among them, and moves them about.
+#[test]
+fn no_sequence_of_requests_leads_out() {
+    const NAMES: [&str; 12] =
+        ["a", "b", "c", "up", "far", "root", "cwd", "dangling", "key", "plain", ".", ""];
+    let ground = Ground::new();
+    let granted = fs::canonicalize(ground.path("granted")).unwrap();
+    let secret = ground.path("secret");
+    for (name, target) in [
+        ("up", OsStr::new("../secret")),
+        ("far", OsStr::new("../../../../../../../..")),
+        ("root", OsStr::new("/")),
+        ("cwd", OsStr::new("/proc/self/cwd")),
+        ("dangling", OsStr::new("a/b/../../../secret/new")),
+        ("c", secret.as_os_str()),
+    ] {
+        symlink(target, granted.join(name)).unwrap();
+    }
+    let mut grants = ground.granted();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut inside = 0;
+    for _ in 0..20_000 {
+        let mut name = || {
+            let names: Vec<&str> = (0..=random(4)).map(|_| NAMES[random(NAMES.len())]).collect();
+            names.join("/")
+        };
+        let (from, to) = (name(), name());
+        let (Ok(from), Ok(to)) = (Path::new(from.as_bytes()), Path::new(to.as_bytes())) else { continue };
+        let done = match random(6) {
+            0 => grants.remove(from).is_ok(),
+            1 => grants.rename(from, to).is_ok(),
+            2 => grants.make_directory(from).is_ok(),
+            3 => grants.stat_path(from).is_ok(),
+            _ => {
+                let flags = Flags::from_bits(random(128) as u16);
+                let opened = if flags.are_valid() { grants.open(from, flags).ok() } else { None };
+                if let Some(file) = &opened {
+                    let really = fs::read_link(link_to(&file.fd)).unwrap();
+                    assert!(really.starts_with(&granted), "{from} is {}", really.display());
+                }
+                opened.is_some()
+            }
+        };
+        inside += usize::from(done);
+    }
+    assert!(inside > 1000, "{inside} requests that succeeded say little");
+    let left = |directory: &HostPath| {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (left(&ground.0), left(&secret)),
+        (vec!["granted".into(), "secret".into()], vec!["key".into()])
+    );
+    assert_eq!(fs::read(secret.join("key")).unwrap(), b"secret");
 }

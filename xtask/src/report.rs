@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::libtest::{Line, Tally};
 
 /// Longest time that one program of a step may take. Whoever hangs is ended, and the step has failed.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What came of the steps so far.
 pub(crate) struct Report {
@@ -136,6 +136,11 @@ impl Step {
                 Err(anyhow!("{} ended with {code}", shown(command)))
             }
         }
+    }
+
+    /// How much of this step has failed so far.
+    pub(crate) fn failed(&self) -> u64 {
+        self.tally.failed
     }
 
     /// Counts something that this step tried and that went well.

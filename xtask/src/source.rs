@@ -103,9 +103,19 @@ pub(crate) fn metadata(manifest: &str) -> Result<Metadata> {
         .with_context(|| format!("cargo metadata on {manifest} is no such thing"))
 }
 
-/// Where cargo puts what it builds.
-pub(crate) fn target_directory() -> Result<PathBuf> {
-    Ok(metadata("Cargo.toml")?.target_directory)
+/// Where cargo puts what it builds of the workspace of a manifest, which is named from the root of the tree.
+pub(crate) fn target_directory(manifest: &str) -> Result<PathBuf> {
+    Ok(metadata(manifest)?.target_directory)
+}
+
+/// The target that the compiler builds for by itself.
+pub(crate) fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("rustc cannot be run")?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    match version.lines().find_map(|line| line.strip_prefix("host: ")) {
+        Some(host) => Ok(host.to_owned()),
+        None => bail!("rustc -vV names no host"),
+    }
 }
 
 /// Reads a TOML file, which is named from the root of the tree.

@@ -1,11 +1,14 @@
 //! `cargo xtask ci`: everything that a change must pass, the quickest answers first.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, layers, none, ordinary, prose, test};
+use super::{Chore, deny, docs, files, fuzz, layers, none, ordinary, prose, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -25,11 +28,15 @@ pub(crate) const CHORE: Chore = Chore {
         cross(report);
         docs::steps(report);
         test::steps(report, false);
+        fuzz::steps(report, FUZZ_SECONDS, None);
         ordinary::steps(report);
         prose::steps(report);
         Ok(())
     },
 };
+
+/// How long each target is fuzzed: enough to see that it can be, and that its corpus is still good.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Another instruction set, so that nothing assumes ours.
 const OTHER: &str = "aarch64-unknown-linux-gnu";
@@ -58,7 +65,11 @@ fn lock_files(_: &mut Step) -> Result<()> {
 fn clippy(step: &mut Step) -> Result<()> {
     for manifest in source::workspaces() {
         let mut cargo = source::cargo();
-        cargo.args(["clippy", "--workspace", "--all-targets", "--manifest-path", manifest]);
+        cargo.args(["clippy", "--workspace", "--all-targets"]);
+        if let Some(folder) = Path::new(manifest).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            // With that folder's flags and profile, so that later steps find what was built here.
+            cargo.arg("--release").current_dir(source::root().join(folder));
+        }
         step.run(cargo.args(["--", "-Dwarnings"]))?;
     }
     Ok(())
@@ -78,7 +89,7 @@ fn cross(report: &mut Report) {
 
 /// Whether the compiler has the library of a target.
 fn installed(target: &str) -> Result<bool> {
-    let mut rustc = std::process::Command::new("rustc");
+    let mut rustc = Command::new("rustc");
     let output = rustc.args(["--print", "sysroot"]).output().context("rustc cannot be run")?;
     let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     Ok(sysroot.join("lib/rustlib").join(target).join("lib").is_dir())

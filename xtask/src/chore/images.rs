@@ -1,8 +1,8 @@
 //! `cargo xtask images`: firmware for this machine's sandbox.
 
-use std::{fs, process::Command};
+use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ArgMatches;
 
 use super::{Chore, none};
@@ -29,8 +29,8 @@ pub(super) fn steps(report: &mut Report) {
 }
 
 fn build(step: &mut Step) -> Result<()> {
-    let target = host()?;
-    let images = source::target_directory()?.join("images");
+    let target = source::host()?;
+    let images = source::target_directory("Cargo.toml")?.join("images");
     // As `host/cli/build.rs` builds those that the command carries: where everything lies is the link script's matter,
     // and messages name files as they are named in the tree.
     let flags = ["-Crelocation-model=static", &format!("--remap-path-prefix={}=.", source::root().display())]
@@ -46,14 +46,4 @@ fn build(step: &mut Step) -> Result<()> {
         println!("{} ({size} bytes)", source::from_root(&image).display());
     }
     Ok(())
-}
-
-/// The target that the compiler builds for by itself.
-pub(super) fn host() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("rustc cannot be run")?;
-    let version = String::from_utf8_lossy(&output.stdout);
-    match version.lines().find_map(|line| line.strip_prefix("host: ")) {
-        Some(host) => Ok(host.to_owned()),
-        None => bail!("rustc -vV names no host"),
-    }
 }

@@ -4,6 +4,7 @@ mod ci;
 mod deny;
 mod docs;
 mod files;
+mod fuzz;
 mod images;
 mod layers;
 mod loom;
@@ -21,6 +22,7 @@ pub(crate) const CHORES: &[Chore] = &[
     test::CHORE,
     images::CHORE,
     loom::CHORE,
+    fuzz::CHORE,
     ordinary::CHORE,
     layers::CHORE,
     files::CHORE,

@@ -37,11 +37,10 @@ pub(super) fn steps(report: &mut Report) {
 fn transcripts(step: &mut Step) -> Result<()> {
     // What the pages show is the command as people install it.
     step.run(source::cargo().args(["build", "--release", "--package", "sidecore"]))?;
-    let programs = source::target_directory()?.join("release");
+    let programs = source::target_directory("Cargo.toml")?.join("release");
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(iter::once(programs).chain(env::split_paths(&path)))?;
 
-    let mut wrong = 0;
     for page in PAGES {
         let page_text = source::read(Path::new(page))?;
         for Prompt { line, command, status, output } in prompts(&page_text) {
@@ -62,13 +61,12 @@ fn transcripts(step: &mut Step) -> Result<()> {
                 Some(difference) => {
                     printed.iter().for_each(|line| println!("    {line}"));
                     step.fails(difference);
-                    wrong += 1;
                 }
             }
         }
     }
-    if wrong > 0 {
-        bail!("{wrong} commands do something else than is written");
+    if step.failed() > 0 {
+        bail!("{} commands do something else than is written", step.failed());
     }
     Ok(())
 }

@@ -11,8 +11,10 @@
 //! this crate is empty.
 #![cfg(not(loom))]
 
+pub mod fuzz;
 pub mod hostile;
 pub mod rigs;
+#[cfg(feature = "suites")]
 pub mod suites;
 pub mod tape;
 pub mod watchdog;

@@ -12,14 +12,15 @@ use sidecore_mem::Region;
 /// A region that keeps its memory for as long as itself or a clone of it lives.
 pub type Shared = Region<Arc<Heap>>;
 
-/// `len` zeroed bytes, aligned to 4096.
+/// `len` zeroed bytes, aligned to 64, or to 4096 where there are as many.
 ///
 /// # Panics
 /// `len` is zero.
 #[must_use]
 pub fn shared(len: usize) -> Shared {
     assert_ne!(len, 0, "an allocation of no bytes");
-    let layout = Layout::from_size_align(len, 4096).expect("no length comes near isize::MAX");
+    let align = if len < 4096 { 64 } else { 4096 };
+    let layout = Layout::from_size_align(len, align).expect("no length comes near isize::MAX");
     // SAFETY: the size is not zero.
     let base = unsafe { alloc_zeroed(layout) };
     let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));

@@ -1,4 +1,5 @@
-//! The standard output: tables for people, JSON for programs, and what happens when nobody reads it.
+//! The standard output: tables for people, JSON for programs, and what happens when nobody reads it. And notes beside
+//! it.
 
 use std::io::Write;
 
@@ -25,6 +26,12 @@ pub(crate) fn print_json(schema: &'static str, body: &impl Serialize) -> Result<
     // Only maps with keys that are no text cannot be written, and there are none.
     let text = text.map_err(|error| Failure::output(error.into()))?;
     print(&format!("{text}\n"))
+}
+
+/// Says something about what is done, on the standard error.
+pub(crate) fn note(what: &impl std::fmt::Display) {
+    // A standard error that takes no more is no reason to stop the firmware.
+    let _ = writeln!(anstream::stderr().lock(), "sidecore: {what}");
 }
 
 /// A table for people: as wide as the terminal, no lines but the one below the head.

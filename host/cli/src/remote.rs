@@ -10,6 +10,7 @@ use sidecore_remoteproc::{BackendError, RemoteError};
 
 use crate::failure::Failure;
 use crate::image::{CANNOT_RUN, Image};
+use crate::output::note;
 
 /// What executes the firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -37,6 +38,13 @@ pub(crate) fn load(
     let mut processor = Processor::new(sandbox, options);
     processor.load(&firmware).map_err(|error| remote(image, &error))?;
     Ok(processor)
+}
+
+/// Says how it came to run, and how it is confined.
+pub(crate) fn describe(processor: &Processor<Sandbox>) {
+    let remote = processor.remote();
+    remote.log().entries().for_each(|entry| note(&entry.what));
+    remote.backend().findings().iter().for_each(|finding| note(finding));
 }
 
 /// Why firmware was not loaded or started: its own fault (it cannot be run) or ours.

@@ -17,6 +17,7 @@ pub mod grants;
 
 mod crash;
 mod device;
+mod endpoint;
 mod error;
 mod event;
 mod message;
@@ -27,8 +28,9 @@ mod service;
 pub use capture::Capture;
 pub use crash::Summary;
 pub use device::{DeviceError, Dropped, Room};
+pub use endpoint::{Endpoint, Service};
 pub use error::{Lost, OpenError, ReceiveError, SendError};
 pub use event::{Ended, Event, ServeError};
 pub use message::Message;
-pub use processor::{Endpoint, Options, Processor, Service, Waker};
+pub use processor::{Options, Processor, Waker};
 pub use service::{Offer, Serve, ServiceEvent};

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use sidecore_remoteproc::resource::{self, Vdev};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Remote, RemoteError};
-use sidecore_rpmsg::{self as rpmsg, ADDR_ANY, Announcement, Name};
+use sidecore_rpmsg::{ADDR_ANY, Announcement};
 
 use crate::capture::{Capture, Tap};
 use crate::device::{Device, Room};
-use crate::error::{Lost, OpenError, ReceiveError, SendError};
 use crate::event::{Ended, Event, Events, ServeError};
-use crate::message::Message;
 use crate::service::Offer;
 
 /// How a processor is run.
@@ -55,49 +53,16 @@ impl Options {
 /// All devices of the firmware are independent: a link that the remote broke costs that link alone.
 pub struct Processor<B: Backend> {
     remote: RefCell<Remote<B>>,
-    devices: Vec<Device<B>>,
-    events: Events,
+    pub(crate) devices: Vec<Device<B>>,
+    pub(crate) events: Events,
     offers: RefCell<Vec<Offer>>,
-    ended: RefCell<Option<Ended>>,
+    pub(crate) ended: RefCell<Option<Ended>>,
     /// How often the remote was started.
-    run: u32,
+    pub(crate) run: u32,
     options: Options,
     woken: Arc<AtomicBool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
-}
-
-/// An open endpoint of a processor. After it was closed, or the remote was stopped, every use says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    run: u32,
-    device: u32,
-    inner: rpmsg::Endpoint,
-}
-
-impl Endpoint {
-    /// Its address on the device's link.
-    #[must_use]
-    pub const fn addr(self) -> u32 {
-        self.inner.addr()
-    }
-
-    /// Number of the device that it is on.
-    #[must_use]
-    pub const fn device(self) -> u32 {
-        self.device
-    }
-}
-
-/// A service that a remote has announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Number of the device that it was announced on.
-    pub device: u32,
-    /// Its name, with an instance suffix where it has one.
-    pub name: Name,
-    /// Address of its endpoint at the remote.
-    pub addr: u32,
 }
 
 impl<B: Backend> Processor<B> {
@@ -228,199 +193,6 @@ impl<B: Backend> Processor<B> {
         Waker { woken: Arc::clone(&self.woken), backend: self.waker.clone() }
     }
 
-    /// The services that the remote has announced and not withdrawn.
-    pub fn services(&self) -> Vec<Service> {
-        let of = |device: &Device<B>| -> Vec<Service> {
-            let directory = device.directory.borrow();
-            let all = directory.services();
-            all.map(|service| Service { device: device.index, name: service.name, addr: service.addr })
-                .collect()
-        };
-        self.devices.iter().flat_map(of).collect()
-    }
-
-    /// Opens an endpoint bound to an announced service of this name, or of this name with an instance suffix; waits for
-    /// the announcement if need be.
-    ///
-    /// # Errors
-    /// The service does not come within `timeout`, the remote ends, or there is no room for an endpoint.
-    pub fn open(&self, service: &str, timeout: Duration) -> Result<Endpoint, OpenError> {
-        let begin = Instant::now();
-        loop {
-            let services = self.services();
-            if let Some(found) = services.iter().find(|found| found.name.matches(service)) {
-                return self.open_service(found);
-            }
-            let rest = timeout.saturating_sub(begin.elapsed());
-            if let Some(ended) = self.ended() {
-                return Err(OpenError::Lost(Lost::Ended(ended)));
-            }
-            if rest.is_zero() {
-                let announced = services.iter().map(|found| found.name).collect();
-                return Err(OpenError::NotAnnounced {
-                    service: service.to_owned(),
-                    waited: timeout,
-                    announced,
-                });
-            }
-            self.wait(Some(rest));
-        }
-    }
-
-    /// Opens an endpoint bound to a service that was announced.
-    ///
-    /// # Errors
-    /// The device is of no use any more, or there is no room for an endpoint.
-    pub fn open_service(&self, service: &Service) -> Result<Endpoint, OpenError> {
-        self.open_on(service.device, None, Some(service.addr), Some((service.name, service.addr)))
-    }
-
-    /// Opens an endpoint on a device, at address `local` (`None`: a dynamic one) and bound to address `peer` of the
-    /// remote (`None`: to the first that writes to it).
-    ///
-    /// # Errors
-    /// There is no such device, the address is taken, or there is no room for an endpoint.
-    pub fn open_at(&self, device: u32, local: Option<u32>, peer: Option<u32>) -> Result<Endpoint, OpenError> {
-        self.open_on(device, local, peer, None)
-    }
-
-    /// Tells the remote that a service is at this endpoint.
-    ///
-    /// # Errors
-    /// As for [`try_send`](Self::try_send).
-    pub fn announce(&self, endpoint: Endpoint, service: &Name) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
-        let sent = device.messages.announce(endpoint.inner, service);
-        sent.map_err(|error| SendError::of(endpoint.device, error))
-    }
-
-    /// Tells the remote that the service is no longer at this endpoint.
-    ///
-    /// # Errors
-    /// As for [`try_send`](Self::try_send).
-    pub fn withdraw(&self, endpoint: Endpoint, service: &Name) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
-        let sent = device.messages.withdraw(endpoint.inner, service);
-        sent.map_err(|error| SendError::of(endpoint.device, error))
-    }
-
-    /// Closes an endpoint. What still waits there goes back to the remote unread.
-    pub fn close(&self, endpoint: Endpoint) {
-        if let Some(device) = self.find(endpoint) {
-            device.close(endpoint.inner, &self.events);
-        }
-    }
-
-    /// The longest payload that can be sent from an endpoint, in bytes.
-    ///
-    /// # Errors
-    /// The endpoint is of no use any more.
-    pub fn max_payload(&self, endpoint: Endpoint) -> Result<usize, Lost> {
-        Ok(self.device(endpoint)?.max_payload)
-    }
-
-    /// How many messages can be on their way to the remote at once; 0 where the endpoint is of no use any more.
-    pub fn transmit_buffers(&self, endpoint: Endpoint) -> u16 {
-        self.find(endpoint).map_or(0, |device| device.transmit_buffers)
-    }
-
-    /// Sends a message to the endpoint's peer, copying it, if there is a buffer for it.
-    ///
-    /// # Errors
-    /// Nothing was sent: see [`SendError`].
-    #[inline]
-    pub fn try_send(&self, endpoint: Endpoint, payload: &[u8]) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
-        device.messages.send(endpoint.inner, payload).map_err(|error| SendError::of(endpoint.device, error))
-    }
-
-    /// Sends a message to any address of the remote, copying it, if there is a buffer for it.
-    ///
-    /// # Errors
-    /// As for [`try_send`](Self::try_send).
-    pub fn try_send_to(&self, endpoint: Endpoint, dst: u32, payload: &[u8]) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
-        let sent = device.messages.send_to(endpoint.inner, dst, payload);
-        sent.map_err(|error| SendError::of(endpoint.device, error))
-    }
-
-    /// Sends a message to the endpoint's peer, waiting for a buffer as long as `timeout`.
-    ///
-    /// # Errors
-    /// As for [`try_send`](Self::try_send); [`SendError::Full`] when the time is over.
-    pub fn send(&self, endpoint: Endpoint, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
-        let begin = Instant::now();
-        loop {
-            match self.try_send(endpoint, payload) {
-                Err(SendError::Full) => {}
-                other => return other,
-            }
-            let rest = timeout.saturating_sub(begin.elapsed());
-            if rest.is_zero() {
-                return Err(SendError::Full);
-            }
-            self.wait(Some(rest));
-        }
-    }
-
-    /// Sends many messages to the endpoint's peer, shown to it at once. Answers how many were sent: all of them,
-    /// unless transmit buffers ran out.
-    ///
-    /// # Errors
-    /// The first message that can never be sent: messages before it have been.
-    pub fn try_send_all<'m>(
-        &self,
-        endpoint: Endpoint,
-        payloads: impl IntoIterator<Item = &'m [u8]>,
-    ) -> Result<usize, SendError> {
-        let device = self.device(endpoint)?;
-        let sent = device.messages.send_all(endpoint.inner, payloads);
-        sent.map_err(|error| SendError::of(endpoint.device, error))
-    }
-
-    /// Takes the oldest message that has come for an endpoint, if there is one. What came before an end is still there
-    /// after it.
-    ///
-    /// # Errors
-    /// There is none, and there will never be one.
-    pub fn try_receive(&self, endpoint: Endpoint) -> Result<Option<Message<'_, B>>, Lost> {
-        let device = self.find(endpoint).ok_or(Lost::Closed)?;
-        let take = || {
-            let parcel = device.ports.borrow_mut().take(endpoint.inner)?;
-            Message::new(device, endpoint.inner, parcel)
-        };
-        if let Some(message) = take() {
-            return Ok(Some(message));
-        }
-        self.poll();
-        if let Some(message) = take() {
-            return Ok(Some(message));
-        }
-        self.check(device, endpoint).map(|()| None)
-    }
-
-    /// Takes the oldest message for an endpoint, waiting for one as long as `timeout` (`None`: for ever).
-    ///
-    /// # Errors
-    /// None came, or will ever come.
-    pub fn receive(
-        &self,
-        endpoint: Endpoint,
-        timeout: Option<Duration>,
-    ) -> Result<Message<'_, B>, ReceiveError> {
-        let begin = Instant::now();
-        loop {
-            if let Some(message) = self.try_receive(endpoint)? {
-                return Ok(message);
-            }
-            let rest = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
-            if rest.is_some_and(|rest| rest.is_zero()) {
-                return Err(ReceiveError::TimedOut { waited: timeout.unwrap_or_default() });
-            }
-            self.wait(rest);
-        }
-    }
-
     fn bring_up(&self, remote: &Remote<B>, vdev: &Vdev) -> Result<Device<B>, crate::DeviceError> {
         let tap = match &self.options.capture {
             Some(capture) => capture.tap(&format!("{}/vdev{}", self.options.name, vdev.index)),
@@ -510,52 +282,6 @@ impl<B: Backend> Processor<B> {
         };
         if let Err(error) = opened {
             self.events.push(Event::ServiceNotOpened { device: device.index, name, error });
-        }
-    }
-
-    fn open_on(
-        &self,
-        device: u32,
-        local: Option<u32>,
-        peer: Option<u32>,
-        channel: Option<(Name, u32)>,
-    ) -> Result<Endpoint, OpenError> {
-        let found = self.devices.iter().find(|found| found.index == device);
-        let found = found.ok_or(OpenError::NoDevice { device })?;
-        if let Some(error) = found.broken() {
-            return Err(OpenError::Lost(Lost::Link { device, error }));
-        }
-        let inner = found.messages.open(local.unwrap_or(ADDR_ANY), peer.unwrap_or(ADDR_ANY))?;
-        found.ports.borrow_mut().add(inner, channel, None);
-        Ok(Endpoint { run: self.run, device, inner })
-    }
-
-    /// The device of an endpoint of this run.
-    #[inline]
-    fn find(&self, endpoint: Endpoint) -> Option<&Device<B>> {
-        let found = self.devices.iter().find(|device| device.index == endpoint.device);
-        found.filter(|_| endpoint.run == self.run)
-    }
-
-    /// The device of an endpoint that is good for sending.
-    #[inline]
-    fn device(&self, endpoint: Endpoint) -> Result<&Device<B>, Lost> {
-        let device = self.find(endpoint).ok_or(Lost::Closed)?;
-        self.check(device, endpoint).map(|()| device)
-    }
-
-    fn check(&self, device: &Device<B>, endpoint: Endpoint) -> Result<(), Lost> {
-        if let Some(ended) = &*self.ended.borrow() {
-            return Err(Lost::Ended(ended.clone()));
-        }
-        if let Some(error) = device.broken() {
-            return Err(Lost::Link { device: device.index, error });
-        }
-        let ports = device.ports.borrow();
-        let port = ports.get(endpoint.inner).ok_or(Lost::Closed)?;
-        match port.channel {
-            Some((service, _)) if port.withdrawn => Err(Lost::Withdrawn { service }),
-            _ => Ok(()),
         }
     }
 }

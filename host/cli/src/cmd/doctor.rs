@@ -29,7 +29,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let mut checks = vec![machine(), kernel(), cpus(), seccomp(), executable_memory(), debug_seat(), runtime_dir()];
+    let mut checks =
+        vec![machine(), kernel(), cpus(), seccomp(), executable_memory(), debug_seat(), runtime_dir()];
     checks.extend(sandbox());
     checks.push(terminal());
     let missing = checks.iter().any(|check| check.state == State::Missing);
@@ -89,7 +90,8 @@ impl Check {
             State::Missing => ("missing", AnsiColor::Red),
         };
         let style = Style::new().bold().fg_color(Some(color.into()));
-        let advice = self.advice.as_ref().map(|advice| format!("{:>24}{advice}\n", "next: ")).unwrap_or_default();
+        let advice =
+            self.advice.as_ref().map(|advice| format!("{:>24}{advice}\n", "next: ")).unwrap_or_default();
         format!("{style}{word:<8}{style:#}  {:<12}  {}\n{advice}", self.name, self.found)
     }
 }
@@ -98,7 +100,11 @@ fn machine() -> Check {
     let arch = std::env::consts::ARCH;
     match Machine::NATIVE.filter(|machine| [Machine::X86_64, Machine::AARCH64].contains(machine)) {
         Some(_) => Check::ok("machine", format!("{arch}, {} built-in images", builtin::IMAGES.len())),
-        None => Check::missing("machine", format!("{arch}: no sandbox"), "The sandbox runs on x86_64 and aarch64."),
+        None => Check::missing(
+            "machine",
+            format!("{arch}: no sandbox"),
+            "The sandbox runs on x86_64 and aarch64.",
+        ),
     }
 }
 
@@ -151,7 +157,9 @@ fn executable_memory() -> Check {
             "vm.memfd_noexec is 2: shared memory is not executable",
             "Firmware code is copied instead of shared; sysctl vm.memfd_noexec=1 allows sharing it.",
         ),
-        Ok(policy) => Check::ok("memfd", format!("vm.memfd_noexec is {policy}: shared memory may be executable")),
+        Ok(policy) => {
+            Check::ok("memfd", format!("vm.memfd_noexec is {policy}: shared memory may be executable"))
+        }
         // Kernels before 6.3 have no such policy.
         Err(_) => Check::ok("memfd", "shared memory may be executable"),
     }
@@ -159,11 +167,18 @@ fn executable_memory() -> Check {
 
 fn debug_seat() -> Check {
     let advice = "Crashes come without address and registers; sysctl kernel.yama.ptrace_scope=1 allows them.";
-    match fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").map(|scope| scope.trim().to_owned()).as_deref() {
-        Ok(scope @ ("2" | "3")) => {
-            Check::degraded("ptrace", format!("kernel.yama.ptrace_scope is {scope}: children cannot be watched"), advice)
+    match fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
+        .map(|scope| scope.trim().to_owned())
+        .as_deref()
+    {
+        Ok(scope @ ("2" | "3")) => Check::degraded(
+            "ptrace",
+            format!("kernel.yama.ptrace_scope is {scope}: children cannot be watched"),
+            advice,
+        ),
+        Ok(scope) => {
+            Check::ok("ptrace", format!("kernel.yama.ptrace_scope is {scope}: children can be watched"))
         }
-        Ok(scope) => Check::ok("ptrace", format!("kernel.yama.ptrace_scope is {scope}: children can be watched")),
         Err(_) => Check::ok("ptrace", "children can be watched"),
     }
 }
@@ -185,7 +200,11 @@ fn runtime_dir() -> Check {
 fn sandbox() -> Vec<Check> {
     let name = "sandbox";
     let Ok(image) = Image::open("hello".as_ref()) else {
-        return vec![Check::missing(name, "there is no image to try it with", "Use a machine with a sandbox.")];
+        return vec![Check::missing(
+            name,
+            "there is no image to try it with",
+            "Use a machine with a sandbox.",
+        )];
     };
     let began = Instant::now();
     let started = remote::load(&image, On::Sandbox, Options::new("hello"), None).and_then(|mut processor| {
@@ -195,7 +214,11 @@ fn sandbox() -> Vec<Check> {
     let processor = match started {
         Ok(processor) => processor,
         Err(failure) => {
-            return vec![Check::missing(name, failure.to_string(), "The reason says what the system refuses.")];
+            return vec![Check::missing(
+                name,
+                failure.to_string(),
+                "The reason says what the system refuses.",
+            )];
         }
     };
     let took = began.elapsed();
@@ -211,11 +234,13 @@ fn sandbox() -> Vec<Check> {
         processor.wait(Some(Duration::from_millis(100)));
     }
     checks.push(match processor.ended() {
-        Some(Ended::Exited { code: 0 }) => {
-            Check::ok(name, format!("a built-in image was loaded and started in {:.1} ms", took.as_secs_f64() * 1e3))
-        }
+        Some(Ended::Exited { code: 0 }) => Check::ok(
+            name,
+            format!("a built-in image was loaded and started in {:.1} ms", took.as_secs_f64() * 1e3),
+        ),
         ended => {
-            let found = ended.map_or_else(|| "a built-in image did not end".to_owned(), |ended| ended.to_string());
+            let found =
+                ended.map_or_else(|| "a built-in image did not end".to_owned(), |ended| ended.to_string());
             Check::missing(name, found, "Run `sidecore run -v hello` and look at what it says.")
         }
     });
@@ -226,6 +251,10 @@ fn terminal() -> Check {
     let is = |terminal| if terminal { "a terminal" } else { "no terminal" };
     let out = is(std::io::stdout().is_terminal());
     let err = is(std::io::stderr().is_terminal());
-    let color = if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) { ", NO_COLOR is set" } else { "" };
+    let color = if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        ", NO_COLOR is set"
+    } else {
+        ""
+    };
     Check::ok("terminal", format!("standard output: {out}, standard error: {err}{color}"))
 }

@@ -15,7 +15,7 @@ use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
-use crate::output::{lines, print, print_json, table};
+use crate::output::{lines, note, print, print_json, table};
 use crate::remote::{self, On};
 
 /// Measure round trips to a remote, by message size, and check every answer
@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// What executes the firmware
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
+    /// Tell everything that happens until the service is there, on the standard error, the firmware's trace included
+    #[arg(short, long)]
+    verbose: bool,
     /// Print JSON (schema sidecore.ping/1), times in nanoseconds
     #[arg(long)]
     pub(crate) json: bool,
@@ -80,6 +83,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let interrupts = Interrupts::catch(processor.waker())?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     let endpoint = processor.open(&args.service, args.timeout).map_err(|error| not_open(&image, &error))?;
+    if args.verbose {
+        describe(&processor);
+    }
     let max = processor.max_payload(endpoint).map_err(|lost| not_open(&image, &lost.into()))?;
     let window = if args.flood { u32::from(processor.transmit_buffers(endpoint)) } else { args.window };
     let mut pinger =
@@ -110,6 +116,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says what led to an open service, and what the firmware says of it.
+fn describe(processor: &Processor<Sandbox>) {
+    remote::describe(processor);
+    std::iter::from_fn(|| processor.event()).for_each(|event| note(&event));
+    if let Ok(trace) = processor.remote().read_trace(0) {
+        trace.lines().for_each(|line| note(&format_args!("trace: {line}")));
+    }
+}
+
 struct Pinger<'a> {
     args: &'a Args,
     image: &'a Image,
@@ -124,6 +139,9 @@ struct Measured {
     latencies: Histogram<u64>,
     elapsed: Duration,
 }
+
+/// Longest latency that is told from longer ones, in nanoseconds: a minute.
+const LONGEST: u64 = 60_000_000_000;
 
 impl Pinger<'_> {
     fn row(&mut self, size: usize) -> Result<Row, Failure> {
@@ -151,7 +169,9 @@ impl Pinger<'_> {
 
     /// `count` round trips with a window of messages on their way.
     fn measure(&self, size: usize, count: u32, progress: Option<&ProgressBar>) -> Result<Measured, Failure> {
-        let mut latencies = Histogram::new(3).expect("three digits are a precision that it has");
+        // Of a fixed size: one that grows would be measured too.
+        let mut latencies =
+            Histogram::new_with_bounds(1, LONGEST, 3).expect("these are bounds that it can have");
         let (mut payload, mut answer) = (vec![0; size], vec![0; size]);
         let mut sent_at = std::collections::VecDeque::with_capacity(self.window as usize);
         let (mut sent, mut received) = (0, 0);

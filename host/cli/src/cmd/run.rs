@@ -18,6 +18,7 @@ use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
+use crate::output::note;
 use crate::remote::{self, OURS, On};
 use crate::report::CrashReport;
 use crate::symbols;
@@ -100,9 +101,7 @@ impl<'a> Session<'a> {
             processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
         let session = Self { args, image, processor, trace, finished: None };
         if args.verbose {
-            let remote = session.processor.remote();
-            remote.log().entries().for_each(|entry| note(&entry.what));
-            remote.backend().findings().iter().for_each(|finding| note(finding));
+            remote::describe(&session.processor);
         }
         session
     }
@@ -207,11 +206,6 @@ fn is_warning(event: &Event) -> bool {
             | Event::Service { .. }
             | Event::Ended(Ended::Exited { .. } | Ended::Stopped)
     )
-}
-
-fn note(what: &impl std::fmt::Display) {
-    // A standard error that takes no more is no reason to stop the firmware.
-    let _ = writeln!(anstream::stderr().lock(), "sidecore: {what}");
 }
 
 fn grants(dirs: &[OsString]) -> Result<Grants, Failure> {

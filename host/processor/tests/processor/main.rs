@@ -1,0 +1,9 @@
+//! A processor on a simulated remote: messages, services, recordings, and remotes that break the rules.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod bench;
+mod capture;
+mod hostile;
+mod messages;
+mod services;

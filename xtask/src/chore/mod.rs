@@ -1,6 +1,7 @@
 //! One file for each chore, and the table of them all.
 
 mod ci;
+mod demo;
 mod deny;
 mod docs;
 mod files;
@@ -19,6 +20,7 @@ use crate::report::Report;
 
 /// Every chore, in the order of the help. To add one: a file, and its row.
 pub(crate) const CHORES: &[Chore] = &[
+    demo::CHORE,
     test::CHORE,
     images::CHORE,
     loom::CHORE,

@@ -24,7 +24,7 @@ use sidecore_wire::split::Layout;
 use sidecore_wire::status::Status;
 
 use crate::image::start;
-use crate::platform::{Platform, SharedMap};
+use crate::platform::{Misbehaviour, Platform, SharedMap};
 use crate::{Machine, Remote, Resources, Rpmsg as Device};
 
 /// Entries of each ring.
@@ -201,6 +201,10 @@ impl Platform for Bench {
 
     fn exit(&self, code: i32) -> ! {
         panic!("exit {code}")
+    }
+
+    fn misbehave(&self, how: Misbehaviour) -> ! {
+        panic!("{how:?}")
     }
 
     fn halt(record: &str) -> ! {

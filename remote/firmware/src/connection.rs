@@ -12,7 +12,6 @@ use sidecore_rpmsg::{
 use sidecore_virtio::Notify;
 use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::{DeviceTransport, table};
-use sidecore_wire::features::F_NS;
 
 use crate::endpoint::Endpoint;
 use crate::mailbox::{MailSlot, Mailbox};
@@ -130,15 +129,11 @@ impl<'s, P: Platform> Connection<'s, P> {
     /// [`Error::Name`], [`Error::NoNameService`], [`Error::Open`], [`Error::Link`].
     pub fn open<'c>(
         &'c self,
-        name: &str,
+        name: &'c str,
     ) -> Operation<'s, impl Future<Output = Result<Endpoint<'c, 's, P>, Error>> + use<'c, 's, P>, P> {
-        let name = Name::new(name);
         Operation::of(self.machine(), async move {
-            if self.features & F_NS == 0 {
-                return Err(Error::NoNameService);
-            }
             let mut endpoint = self.open_at(sidecore_rpmsg::ADDR_ANY, sidecore_rpmsg::ADDR_ANY)?;
-            endpoint.announce(name?).await?;
+            endpoint.announce(name).await?;
             Ok(endpoint)
         })
     }

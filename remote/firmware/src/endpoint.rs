@@ -3,7 +3,9 @@
 use core::fmt;
 
 use sidecore_rpmsg::{LinkError, Name, SendError};
+use sidecore_wire::features::F_NS;
 
+use crate::Error;
 use crate::connection::{Connection, Message, Outgoing};
 use crate::operation::Operation;
 use crate::platform::{Native, Platform};
@@ -24,15 +26,27 @@ impl<'c, 's, P: Platform> Endpoint<'c, 's, P> {
         Self { connection, endpoint, name: None }
     }
 
-    pub(crate) async fn announce(&mut self, name: Name) -> Result<(), SendError> {
+    /// Announces the endpoint under a name, of which the main side makes a channel. The last name is withdrawn when the
+    /// endpoint is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::NoNameService`], [`Error::Link`].
+    pub fn announce(&mut self, name: &str) -> Operation<'s, impl Future<Output = Result<(), Error>>, P> {
+        let name = Name::new(name);
         let (connection, endpoint) = (self.connection, self.endpoint);
-        let announce = || match connection.rpmsg().announce(endpoint, &name) {
-            Ok(()) => Ok(Some(())),
-            Err(error) => connection.unsent(error).map(|()| None),
-        };
-        connection.attempt(announce).await?;
-        self.name = Some(name);
-        Ok(())
+        Operation::of(connection.machine(), async move {
+            if connection.features() & F_NS == 0 {
+                return Err(Error::NoNameService);
+            }
+            let name = name?;
+            let announce = || match connection.rpmsg().announce(endpoint, &name) {
+                Ok(()) => Ok(Some(())),
+                Err(error) => connection.unsent(error).map(|()| None),
+            };
+            connection.attempt(announce).await?;
+            self.name = Some(name);
+            Ok(())
+        })
     }
 
     /// The connection that it belongs to.
@@ -106,6 +120,21 @@ impl<'c, 's, P: Platform> Endpoint<'c, 's, P> {
     ) -> Operation<'s, impl Future<Output = Result<Outgoing<'c, 's, P>, SendError>> + use<'c, 's, P>, P> {
         let (connection, endpoint) = (self.connection, self.endpoint);
         connection.attempt(move || match connection.rpmsg().reserve(endpoint) {
+            Ok(outgoing) => Ok(Some(outgoing)),
+            Err(error) => connection.unsent(error).map(|()| None),
+        })
+    }
+
+    /// Takes a buffer in which a message to any address is written in place, as soon as there is one.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::send`].
+    pub fn reserve_to(
+        &self,
+        dst: u32,
+    ) -> Operation<'s, impl Future<Output = Result<Outgoing<'c, 's, P>, SendError>> + use<'c, 's, P>, P> {
+        let (connection, endpoint) = (self.connection, self.endpoint);
+        connection.attempt(move || match connection.rpmsg().reserve_to(endpoint, dst) {
             Ok(outgoing) => Ok(Some(outgoing)),
             Err(error) => connection.unsent(error).map(|()| None),
         })

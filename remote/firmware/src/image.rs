@@ -55,8 +55,13 @@ macro_rules! image {
                 RESOURCES,
                 || TABLE.region(),
                 &TRACE,
-                |remote| Outcome::code($main(remote)),
+                run_image,
             );
+
+            // A function with a name, which traces of crashes show: most of the image is compiled into it.
+            fn run_image(remote: $crate::Remote<'_>) -> i32 {
+                Outcome::code($main(remote))
+            }
 
             $crate::__entry!(IMAGE);
 

@@ -44,6 +44,7 @@ mod remote;
 #[cfg(sidecore_native)]
 mod service;
 
+pub use platform::Misbehaviour;
 pub use resources::{BufferSizes, Resources, Rpmsg};
 
 #[cfg(sidecore_native)]
@@ -57,6 +58,11 @@ pub use {
     remote::Remote,
     service::{Console, Files},
 };
+
+pub use sidecore_rpmsg::{ADDR_ANY, LinkError, SendError};
+pub use sidecore_services::console::{Arguments, Stream};
+pub use sidecore_services::file::{Entry, Flags, Handle, Info, Kind};
+pub use sidecore_wire::features;
 
 #[doc(hidden)]
 pub use trace::trace_line as __trace_line;

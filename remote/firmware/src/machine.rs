@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use crate::operation::{Operation, operation};
-use crate::platform::{self, Native, Platform};
+use crate::platform::{self, Misbehaviour, Native, Platform};
 
 /// The machine that the firmware runs on. One thread of execution uses it; tasks are futures.
 #[derive(Debug)]
@@ -45,6 +45,21 @@ impl<P: Platform> Machine<P> {
     /// Keeps the promise of [`Machine::arm_watchdog`] in the middle of a computation.
     pub fn feed_watchdog(&self) {
         self.platform.feed_watchdog();
+    }
+
+    /// Ends the firmware at once with an exit code, from wherever that is.
+    pub fn exit(&self, code: i32) -> ! {
+        self.platform.exit(code)
+    }
+
+    /// Ends the firmware at once as crashed, for this reason.
+    pub fn abort(&self, reason: &str) -> ! {
+        P::halt(reason)
+    }
+
+    /// Breaks a rule of the machine on purpose, for tests of whoever watches over the firmware.
+    pub fn misbehave(&self, how: Misbehaviour) -> ! {
+        self.platform.misbehave(how)
     }
 
     /// Runs a future, and whatever it is joined of, to its end, asleep while there is nothing to do. All waiting of an

@@ -76,9 +76,23 @@ pub trait Platform {
     /// Ends the firmware with an exit code, as a program ends.
     fn exit(&self, code: i32) -> !;
 
+    /// Breaks a rule of the machine on purpose, for tests of whoever watches over the firmware.
+    fn misbehave(&self, how: Misbehaviour) -> !;
+
     /// Ends the firmware as crashed, leaving `record` (`file:line: message`) where the main side finds it. May be
     /// called in any state, before the platform is up too.
     fn halt(record: &str) -> !;
+}
+
+/// A rule of the machine that firmware can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// It reads from this address, where there is nothing.
+    BadAccess(u64),
+    /// It executes an instruction that does not exist.
+    IllegalInstruction,
+    /// It asks the system for something that is forbidden to it.
+    ForbiddenCall,
 }
 
 /// `ticks` of a platform with this frequency as a duration, rounded down.

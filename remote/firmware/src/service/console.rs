@@ -7,14 +7,12 @@ use sidecore_services::console::{
     client::{Client, Event, Read},
 };
 
-use super::Channel;
+use super::{Channel, MESSAGE};
 use crate::operation::Operation;
 use crate::platform::{Native, Platform};
 use crate::{Connection, Error};
 
 /// The firmware's console on the main side: what it prints, reads and was told on the command line.
-///
-/// `write!` and `writeln!` print to it and wait until the main side has taken the text.
 pub struct Console<'c, 's, P: Platform = Native> {
     channel: Channel<'c, 's, P>,
     client: Client,
@@ -40,12 +38,50 @@ impl<'s, P: Platform> Connection<'s, P> {
 }
 
 impl<'s, P: Platform> Console<'_, 's, P> {
-    /// Prints text.
+    /// Prints what `format_args!` or anything else displays.
+    ///
+    /// ```ignore
+    /// console.print(format_args!("{count} messages\n")).wait()?;
+    /// ```
     ///
     /// # Errors
     /// The link is down, or the exit code was sent.
-    pub fn print(&mut self, text: &str) -> Operation<'s, impl Future<Output = Result<(), Error>>, P> {
-        self.write(Stream::Out, text.as_bytes())
+    pub fn print(
+        &mut self,
+        text: impl fmt::Display,
+    ) -> Operation<'s, impl Future<Output = Result<(), Error>>, P> {
+        self.display(Stream::Out, text)
+    }
+
+    /// Prints to the standard error what `format_args!` or anything else displays.
+    ///
+    /// # Errors
+    /// As for [`Console::print`].
+    pub fn print_error(
+        &mut self,
+        text: impl fmt::Display,
+    ) -> Operation<'s, impl Future<Output = Result<(), Error>>, P> {
+        self.display(Stream::Err, text)
+    }
+
+    fn display(
+        &mut self,
+        stream: Stream,
+        text: impl fmt::Display,
+    ) -> Operation<'s, impl Future<Output = Result<(), Error>>, P> {
+        Operation::of(self.machine(), async move {
+            let mut done = 0;
+            loop {
+                let mut window = Window::<MESSAGE>::new(done);
+                let is_whole = fmt::write(&mut window, format_args!("{text}")).is_ok();
+                let bytes = window.bytes();
+                self.write(stream, bytes).await?;
+                done += bytes.len();
+                if is_whole || bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+        })
     }
 
     /// Prints any bytes, to the standard output or the standard error.
@@ -168,9 +204,35 @@ impl<'s, P: Platform> Console<'_, 's, P> {
     }
 }
 
-impl<P: Platform> fmt::Write for Console<'_, '_, P> {
+/// What text displays behind its first `skip` bytes, as much as has room: so text of any length is printed without
+/// memory for all of it, by being formatted again for each piece.
+struct Window<const N: usize> {
+    skip: usize,
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Window<N> {
+    const fn new(skip: usize) -> Self {
+        Self { skip, bytes: [0; N], len: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> fmt::Write for Window<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.print(text).wait().map_err(|_| fmt::Error)
+        let skipped = self.skip.min(text.len());
+        self.skip -= skipped;
+        let mut rest = text.bytes().skip(skipped);
+        for (place, byte) in self.bytes.iter_mut().skip(self.len).zip(&mut rest) {
+            *place = byte;
+            self.len += 1;
+        }
+        // A full window ends the formatting.
+        if rest.len() == 0 { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

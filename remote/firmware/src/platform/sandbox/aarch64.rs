@@ -6,6 +6,7 @@ pub(super) const READ: usize = 63;
 pub(super) const WRITE: usize = 64;
 pub(super) const PPOLL: usize = 73;
 pub(super) const EXIT_GROUP: usize = 94;
+pub(super) const GET_PROCESS_ID: usize = 172;
 
 /// Asks the kernel; returns its answer, a negative number for an error.
 ///
@@ -45,6 +46,13 @@ pub(super) fn stated_frequency() -> u64 {
     // SAFETY: Linux lets programs read the register; reading it changes nothing.
     unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags)) };
     frequency
+}
+
+/// Reads a byte and forgets it.
+pub(super) fn read_anywhere(address: usize) {
+    // SAFETY: for Rust the instruction does nothing: nothing is written, and what is read goes nowhere. Where there is
+    // no memory the remote ends, which is what it asked for.
+    unsafe { asm!("ldrb wzr, [{}]", in(reg) address, options(nostack, readonly, preserves_flags)) };
 }
 
 /// Stops with a breakpoint that no debugger set.

@@ -17,7 +17,7 @@ use sidecore_mem::{AccessError, DeviceAddr, MapError, Region, Word};
 use sidecore_wire::Malformed;
 use sidecore_wire::sandbox::{self as page, HandOver};
 
-use super::{Platform, SharedMap, duration, ticks};
+use super::{Misbehaviour, Platform, SharedMap, duration, ticks};
 use crate::image::Image;
 
 pub mod bytes;
@@ -225,6 +225,19 @@ impl Platform for Sandbox {
 
     fn exit(&self, code: i32) -> ! {
         exit(code)
+    }
+
+    fn misbehave(&self, how: Misbehaviour) -> ! {
+        match how {
+            Misbehaviour::BadAccess(address) => machine::read_anywhere(address as usize),
+            Misbehaviour::IllegalInstruction => {}
+            Misbehaviour::ForbiddenCall => {
+                // SAFETY: the call does nothing to memory, allowed or not.
+                unsafe { machine::system_call(machine::GET_PROCESS_ID, [0; 5]) };
+            }
+        }
+        // Also where nobody minded.
+        machine::trap()
     }
 
     fn halt(record: &str) -> ! {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use sidecore_backends::sandbox::{Config, Sandbox};
 use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::firmware::Machine;
-use sidecore_remoteproc::{BackendError, RemoteError};
+use sidecore_remoteproc::{Backend as _, BackendError, RemoteError};
 
 use crate::failure::Failure;
 use crate::image::{CANNOT_RUN, Image};
@@ -44,7 +44,7 @@ pub(crate) fn load(
 pub(crate) fn describe(processor: &Processor<Sandbox>) {
     let remote = processor.remote();
     remote.log().entries().for_each(|entry| note(&entry.what));
-    remote.backend().findings().iter().for_each(|finding| note(finding));
+    remote.backend().findings().iter().for_each(note);
 }
 
 /// Why firmware was not loaded or started: its own fault (it cannot be run) or ours.

@@ -111,6 +111,18 @@ impl Block<'_> {
         Some(())
     }
 
+    /// Copies `head` to the start of the block and `rest` behind it; `None` where they do not fit, and nothing is
+    /// copied.
+    #[inline(always)]
+    pub fn write_parts<const N: usize>(&self, head: &[u8; N], rest: &[u8]) -> Option<()> {
+        self.check(N, rest.len())?;
+        // SAFETY: as in `read`.
+        unsafe { self.raw.write_in_block(N, rest) };
+        // SAFETY: as in `read`.
+        unsafe { self.raw.write_in_block(0, head) };
+        Some(())
+    }
+
     #[inline(always)]
     fn check(&self, at: usize, len: usize) -> Option<()> {
         (len <= self.size && at <= self.size - len).then_some(())
@@ -155,6 +167,21 @@ mod tests {
         blocks.block(3).read(0, &mut bytes).unwrap();
         assert_eq!(bytes, [4; 64]);
         assert_eq!((blocks.offset(7), blocks.count(), blocks.size()), (192, 4, 64));
+    }
+
+    #[test]
+    fn two_parts_are_written_one_behind_the_other_or_not_at_all() {
+        let blocks = Blocks::new(&region(), 4, 64).unwrap();
+        let block = blocks.block(1);
+        assert_eq!(block.write_parts(b"12345678", &[9; 57]), None);
+        let mut bytes = [1; 64];
+        block.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 64]);
+        block.write_parts(b"12345678", &[9; 56]).unwrap();
+        block.read(0, &mut bytes).unwrap();
+        assert_eq!((&bytes[..8], &bytes[8..]), (&b"12345678"[..], &[9; 56][..]));
+        blocks.block(2).read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 64]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod memory;
 mod raw;
 mod region;
 mod scalar;
+mod span;
 pub mod sync;
 
 pub use address::{DeviceAddr, PhysAddr};
@@ -34,5 +35,6 @@ pub use blocks::{BLOCK_ALIGN, Block, Blocks};
 pub use map::{AddressMap, Located, MapError, Window};
 #[cfg(not(loom))]
 pub use memory::Memory;
-pub use region::{AccessError, Fault, Pairs, Region, Ring, Span, Word};
+pub use region::{AccessError, Fault, Pairs, Region, Ring, Word};
 pub use scalar::Scalar;
+pub use span::Span;

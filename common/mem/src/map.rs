@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+use crate::raw::Raw;
 use crate::{DeviceAddr, Region, Span};
 
 /// One stretch of a remote's address space and the region that holds its bytes.
@@ -21,8 +22,16 @@ impl<O> Window<O> {
     fn offset(&self, address: DeviceAddr, len: usize) -> Option<usize> {
         // An address below the window wraps to a huge offset, which no region is long enough for.
         let offset = usize::try_from(address.0.wrapping_sub(self.start.0)).ok()?;
-        let room = self.region.len();
-        (len <= room && offset <= room - len).then_some(offset)
+        let end = offset.checked_add(len)?;
+        (end <= self.region.len()).then_some(offset)
+    }
+
+    /// The first of the `len` bytes at `address`, if all of them lie in the window.
+    #[inline(always)]
+    fn raw(&self, address: DeviceAddr, len: usize) -> Option<Raw> {
+        let offset = self.offset(address, len)?;
+        // SAFETY: the offset is answered only where it lies in the region.
+        Some(unsafe { self.region.raw().advance(offset) })
     }
 }
 
@@ -93,17 +102,15 @@ impl<O, const N: usize> AddressMap<O, N> {
     pub fn find(&self, address: DeviceAddr, len: usize) -> Option<Span<'_>> {
         // The first window by itself: it is where messages live, and the others stay out of their way.
         let first = self.windows.first()?.as_ref()?;
-        match first.offset(address, len) {
-            // SAFETY: the offset is answered only where all the bytes lie in the region.
-            Some(offset) => Some(unsafe { first.region.span_unchecked(offset, len) }),
-            None => self.find_behind(address, len),
-        }
+        // The length is the caller's on either way, so that what was checked of it stays known.
+        let raw = first.raw(address, len).or_else(|| self.raw_behind(address, len));
+        // SAFETY: a window answers only where all the bytes lie in its region.
+        raw.map(|raw| unsafe { Span::new(raw, len) })
     }
 
     #[cold]
-    fn find_behind(&self, address: DeviceAddr, len: usize) -> Option<Span<'_>> {
-        let mut windows = self.windows().skip(1);
-        windows.find_map(|window| window.region.span(window.offset(address, len)?, len))
+    fn raw_behind(&self, address: DeviceAddr, len: usize) -> Option<Raw> {
+        self.windows().skip(1).find_map(|window| window.raw(address, len))
     }
 
     /// Where a span that this map found lies, as plain data; `None` for another map's.

@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 #[cfg(not(loom))]
 use core::ptr::NonNull;
 
-use crate::Scalar;
 use crate::raw::Raw;
+use crate::{Scalar, Span};
 
 /// A span of memory that a peer may share, and the owner that keeps it mapped.
 ///
@@ -141,22 +141,15 @@ impl<O> Region<O> {
             return None;
         }
         // SAFETY: checked above.
-        Some(unsafe { self.span_unchecked(at, len) })
+        let raw = unsafe { self.raw.advance(at) };
+        // SAFETY: checked above.
+        Some(unsafe { Span::new(raw, len) })
     }
 
     /// Where a span that was borrowed from this region begins in it; `None` for another region's.
     pub fn offset_of(&self, span: &Span<'_>) -> Option<usize> {
-        let at = span.raw.distance_from(&self.raw)?;
-        (span.len <= self.len && at <= self.len - span.len).then_some(at)
-    }
-
-    /// # Safety
-    /// `at..at + len` lies inside the region.
-    #[inline(always)]
-    pub(crate) unsafe fn span_unchecked(&self, at: usize, len: usize) -> Span<'_> {
-        // SAFETY: the caller's promise.
-        let raw = unsafe { self.raw.advance(at) };
-        Span { raw, len, region: PhantomData }
+        let at = span.raw().distance_from(&self.raw)?;
+        (span.len() <= self.len && at <= self.len - span.len()).then_some(at)
     }
 
     #[inline(always)]
@@ -355,6 +348,28 @@ impl<T: Scalar, O> Pairs<T, O> {
         [first, second]
     }
 
+    /// Reads the pair at `index`, `None` where there is none, the first half first; no ordering.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> Option<[T; 2]> {
+        if index > self.mask {
+            return None;
+        }
+        let at = index * (2 * T::SIZE);
+        // SAFETY: the index was checked against what was checked when the handle was made.
+        let first = unsafe { self.raw.load(at) };
+        // SAFETY: as above: a pair is two scalars.
+        let second = unsafe { self.raw.load(at + T::SIZE) };
+        Some([first, second])
+    }
+
+    /// Reads the first half of the pair at `index` modulo the length; no ordering.
+    #[inline(always)]
+    pub fn load_first(&self, index: usize) -> T {
+        let at = (index & self.mask) * (2 * T::SIZE);
+        // SAFETY: as in `load`.
+        unsafe { self.raw.load(at) }
+    }
+
     /// Writes the pair at `index` modulo the length, the first half first; no ordering.
     #[inline(always)]
     pub fn store(&self, index: usize, [first, second]: [T; 2]) {
@@ -396,64 +411,6 @@ impl<T: Scalar, O> Pairs<T, O> {
 impl<T, O> fmt::Debug for Pairs<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pairs({} x 2 x {} bytes)", self.mask + 1, size_of::<T>())
-    }
-}
-
-/// A stretch of a region, checked when it was made and borrowed from it.
-#[derive(Clone)]
-pub struct Span<'r> {
-    raw: Raw,
-    len: usize,
-    region: PhantomData<&'r ()>,
-}
-
-impl Span<'_> {
-    /// Length in bytes.
-    #[inline(always)]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether the span has no bytes.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Copies the bytes at `at` into `to`; `None` where they leave the span.
-    #[inline(always)]
-    pub fn read(&self, at: usize, to: &mut [u8]) -> Option<()> {
-        self.check(at, to.len())?;
-        // SAFETY: the bytes lie in the span, and that in the region it is borrowed from.
-        unsafe { self.raw.read(at, to) };
-        Some(())
-    }
-
-    /// Reads `N` bytes at `at`; `None` where they leave the span.
-    #[inline(always)]
-    pub fn read_array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.check(at, N)?;
-        // SAFETY: as in `read`.
-        Some(unsafe { self.raw.read_array(at) })
-    }
-
-    /// Copies `from` to the bytes at `at`; `None` where they leave the span, and nothing is copied.
-    #[inline(always)]
-    pub fn write(&self, at: usize, from: &[u8]) -> Option<()> {
-        self.check(at, from.len())?;
-        // SAFETY: as in `read`.
-        unsafe { self.raw.write(at, from) };
-        Some(())
-    }
-
-    #[inline(always)]
-    fn check(&self, at: usize, len: usize) -> Option<()> {
-        (len <= self.len && at <= self.len - len).then_some(())
-    }
-}
-
-impl fmt::Debug for Span<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Span({} bytes)", self.len)
     }
 }
 

@@ -240,47 +240,70 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         if self.is_broken.get() {
             return Err(self.error());
         }
-        self.next(callback)
+        let mut callback = Some(callback);
+        let (_, end) = self.run(1, |message| {
+            if let Some(callback) = callback.take() {
+                callback(message);
+            }
+        });
+        end
     }
 
-    /// [`Rpmsg::deliver`] for a link that is not known to be broken.
+    /// Takes frames until `limit` messages went to the callback or there is something else to tell. Answers how many
+    /// messages there were, and what ended it.
     #[inline(always)]
-    fn next<'r>(&'r self, callback: impl FnOnce(Message<'r, L, S>)) -> Result<Delivered, LinkError> {
-        for _ in 0..FRAMES_A_TURN {
-            let (header, rx) = match self.link.receive() {
-                Ok(Some(received)) => received,
-                Ok(None) => return Ok(Delivered::Nothing),
-                Err(error) => return Err(self.break_link(error)),
-            };
-            if usize::from(header.len) > self.link.payload_room(&rx) {
-                self.drop_frame(rx, &self.drops.malformed);
-                continue;
-            }
-            let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) else {
-                match self.sort_out(&header, rx) {
-                    Some(announcement) => return Ok(Delivered::Announcement(announcement)),
-                    None => continue,
+    fn run<'r>(
+        &'r self,
+        limit: usize,
+        mut callback: impl FnMut(Message<'r, L, S>),
+    ) -> (usize, Result<Delivered, LinkError>) {
+        let mut count = 0;
+        let mut useless = 0;
+        // Beside what `take` answers, so that the loop over messages carries no trace of it.
+        let mut announcement = None;
+        while count < limit {
+            let take = |header: Header, rx: L::Rx<'r>| {
+                let fits = usize::from(header.len) <= self.link.payload_room(&rx);
+                if fits && let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) {
+                    // The only place that makes and hands on a message: callback and drop are compiled into it.
+                    callback(Message::new(self, rx, endpoint, header.src, header.len));
+                    return true;
                 }
+                announcement = cold(move || self.sort_out(header.dst, header.len, rx));
+                false
             };
-            // The only place that makes and hands on a message: callback and drop are compiled into it.
-            callback(Message::new(self, rx, endpoint, header.src, header.len));
-            return Ok(Delivered::Message);
+            match self.link.receive(take) {
+                Ok(Some(true)) => count += 1,
+                Ok(Some(false)) => {
+                    useless += 1;
+                    if let Some(announcement) = announcement {
+                        return (count, Ok(Delivered::Announcement(announcement)));
+                    }
+                    if useless == FRAMES_A_TURN {
+                        return (count, Ok(Delivered::Nothing));
+                    }
+                }
+                Ok(None) => return (count, Ok(Delivered::Nothing)),
+                Err(error) => return (count, Err(self.break_link(error))),
+            }
         }
-        Ok(Delivered::Nothing)
+        (count, Ok(Delivered::Message))
     }
 
     /// Deals with a frame that is no message for an endpoint.
-    #[cold]
-    #[inline(never)]
-    fn sort_out(&self, header: &Header, rx: L::Rx<'_>) -> Option<Announcement> {
-        if header.dst != NAME_SERVICE_ADDR {
+    fn sort_out(&self, dst: u32, len: u16, rx: L::Rx<'_>) -> Option<Announcement> {
+        let len = usize::from(len);
+        if len > self.link.payload_room(&rx) {
+            self.drop_frame(rx, &self.drops.malformed);
+            return None;
+        }
+        if dst != NAME_SERVICE_ADDR {
             self.drop_frame(rx, &self.drops.unknown_destination);
             return None;
         }
         // Exactly 40 bytes, as Linux wants them.
         let mut bytes = [0; Announcement::SIZE];
-        let whole =
-            usize::from(header.len) == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
+        let whole = len == Announcement::SIZE && self.link.read(&rx, 0, &mut bytes).is_ok();
         let announcement = Announcement::parse(&bytes);
         if whole && announcement.name.is_valid() {
             self.release(rx);
@@ -300,19 +323,14 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
     pub fn deliver_all<'r>(
         &'r self,
         limit: usize,
-        mut callback: impl FnMut(Message<'r, L, S>),
+        callback: impl FnMut(Message<'r, L, S>),
     ) -> Result<(usize, Delivered), LinkError> {
         if self.is_broken.get() {
             return Err(self.error());
         }
         let _batch = self.batch();
-        for count in 0..limit {
-            match self.next(&mut callback)? {
-                Delivered::Message => {}
-                other => return Ok((count, other)),
-            }
-        }
-        Ok((limit, Delivered::Message))
+        let (count, end) = self.run(limit, callback);
+        Ok((count, end?))
     }
 
     /// Hands everything that is there to `callback`, at most `limit` events, and shows the returned buffers to the
@@ -448,4 +466,11 @@ impl<L: Link, S: AsRef<[Slot]>> Drop for Batch<'_, L, S> {
         self.rpmsg.batches.set(self.rpmsg.batches.get() - 1);
         self.rpmsg.flush();
     }
+}
+
+/// Runs what seldom happens out of the way: what it captures is copied for it there, and stays in registers elsewhere.
+#[cold]
+#[inline(never)]
+fn cold<T>(seldom: impl FnOnce() -> T) -> T {
+    seldom()
 }

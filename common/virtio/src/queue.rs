@@ -38,6 +38,20 @@ pub trait DriverQueue {
     /// [`QueueError::NotHeld`].
     fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError>;
 
+    /// Takes a descriptor as [`acquire`](DriverQueue::acquire) does, has `fill` write its buffer and tell the length,
+    /// and gives it to the device as [`offer_bound`](DriverQueue::offer_bound) does: all three in one step. Where
+    /// `fill` answers `None` the descriptor is given back to the queue, and the answer is `false`.
+    ///
+    /// # Errors
+    /// As for [`acquire`](DriverQueue::acquire).
+    fn offer_next(
+        &self,
+        direction: Direction,
+        fill: impl FnOnce(u16) -> Option<u32>,
+    ) -> Result<bool, QueueError>
+    where
+        Self: Sized;
+
     /// Gives a held descriptor to the device with one buffer.
     ///
     /// # Errors

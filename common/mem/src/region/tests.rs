@@ -90,6 +90,18 @@ fn a_ring_wraps_its_index_and_wants_a_power_of_two() {
 }
 
 #[test]
+fn pairs_wrap_their_index_or_refuse_it() {
+    let region = region(64);
+    let pairs = region.pairs::<u32>(0, 4).unwrap();
+    pairs.store(5, [7, 8]);
+    assert_eq!((pairs.load(1), pairs.load_first(9), pairs.count()), ([7, 8], 7, 4));
+    assert_eq!((pairs.get(1), pairs.get(3), pairs.get(4)), (Some([7, 8]), Some([0, 0]), None));
+    assert_eq!(pairs.get(usize::MAX), None);
+    assert_eq!((region.load::<u32>(8), region.load::<u32>(12)), (Ok(7), Ok(8)));
+    assert_eq!(region.pairs::<u32>(0, 16).unwrap_err().fault, Fault::OutOfBounds);
+}
+
+#[test]
 fn clones_and_slices_name_the_same_bytes() {
     let region = region(32);
     let slice = region.slice(16, 16).unwrap();

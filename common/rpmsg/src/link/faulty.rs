@@ -81,6 +81,33 @@ impl<L: Link> Faulty<L> {
         None
     }
 
+    fn next(&self) -> Result<Option<Received<'_, L>>, LinkError> {
+        loop {
+            let Some((mut header, rx)) = self.link.receive(|header, rx| (header, rx))? else {
+                return Ok(self.waiting());
+            };
+            // Every fault is drawn for every frame, so that one rate does not shift the others' luck.
+            let [lose, corrupt, reorder, delay] =
+                [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
+                    .map(|rate| self.happens(rate));
+            if lose {
+                self.link.release(rx);
+                self.link.flush();
+                continue;
+            }
+            let flip = if corrupt { self.flip_a_bit(&mut header) } else { None };
+            let received = FaultyRx { rx, flip };
+            if (reorder || delay) && self.waiting.borrow().is_none() {
+                self.put_aside(header, received);
+                if delay {
+                    return Ok(None);
+                }
+                continue;
+            }
+            return Ok(Some((header, received)));
+        }
+    }
+
     fn put_aside(&self, header: Header, rx: FaultyRx<L::Rx<'_>>) {
         if let Some(held) = self.hold(rx) {
             self.waiting.replace(Some((header, held)));
@@ -128,29 +155,12 @@ impl<L: Link> Link for Faulty<L> {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<Received<'_, L>>, LinkError> {
-        loop {
-            let Some((mut header, rx)) = self.link.receive()? else { return Ok(self.waiting()) };
-            // Every fault is drawn for every frame, so that one rate does not shift the others' luck.
-            let [lose, corrupt, reorder, delay] =
-                [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
-                    .map(|rate| self.happens(rate));
-            if lose {
-                self.link.release(rx);
-                self.link.flush();
-                continue;
-            }
-            let flip = if corrupt { self.flip_a_bit(&mut header) } else { None };
-            let received = FaultyRx { rx, flip };
-            if (reorder || delay) && self.waiting.borrow().is_none() {
-                self.put_aside(header, received);
-                if delay {
-                    return Ok(None);
-                }
-                continue;
-            }
-            return Ok(Some((header, received)));
-        }
+    fn receive<'l, R>(
+        &'l self,
+        take: impl FnOnce(Header, FaultyRx<L::Rx<'l>>) -> R,
+    ) -> Result<Option<R>, LinkError> {
+        let received = self.next()?;
+        Ok(received.map(|(header, rx)| take(header, rx)))
     }
 
     fn payload_room(&self, rx: &FaultyRx<L::Rx<'_>>) -> usize {

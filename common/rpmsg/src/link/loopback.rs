@@ -147,7 +147,10 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
         self.tx.put_free(tx.index);
     }
 
-    fn receive(&self) -> Result<Option<(Header, LoopbackFrame)>, LinkError> {
+    fn receive<'l, R>(
+        &'l self,
+        take: impl FnOnce(Header, Self::Rx<'l>) -> R,
+    ) -> Result<Option<R>, LinkError> {
         let lane = self.rx;
         if lane.visible.get() == 0 {
             return Ok(None);
@@ -157,7 +160,7 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
         lane.first.set((first + 1) % N);
         lane.committed.set(lane.committed.get() - 1);
         lane.visible.set(lane.visible.get() - 1);
-        Ok(Some((lane.frame(index)?.header.get(), LoopbackFrame { index })))
+        Ok(Some(take(lane.frame(index)?.header.get(), LoopbackFrame { index })))
     }
 
     fn payload_room(&self, _: &LoopbackFrame) -> usize {

@@ -84,12 +84,15 @@ pub trait Link {
     /// Gives an unused transmit buffer back.
     fn cancel(&self, tx: Self::Tx<'_>);
 
-    /// Takes the next frame that the peer sent, with a private copy of its header. Nothing in the header has been
-    /// checked.
+    /// Takes the next frame that the peer sent and hands it to `take`, with a private copy of its header in which
+    /// nothing has been checked; `None` where there is none.
     ///
     /// # Errors
     /// The peer broke a rule of the link; only a new link helps.
-    fn receive(&self) -> Result<Option<(Header, Self::Rx<'_>)>, LinkError>;
+    // Handed on and not answered: in a value that may as well be an error, the frame's fields share bytes with the
+    // error's and are taken apart and put together again for that (measured).
+    fn receive<'l, R>(&'l self, take: impl FnOnce(Header, Self::Rx<'l>) -> R)
+    -> Result<Option<R>, LinkError>;
 
     /// Bytes behind the frame's header, as the link knows it: an upper bound for what the header may claim.
     fn payload_room(&self, rx: &Self::Rx<'_>) -> usize;

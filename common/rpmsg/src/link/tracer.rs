@@ -77,13 +77,12 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
         self.link.cancel(tx);
     }
 
-    fn receive(&self) -> Result<Option<(Header, L::Rx<'_>)>, LinkError> {
-        let received = self.link.receive()?;
-        if let Some((header, rx)) = &received {
-            let payload = |at: usize, to: &mut [u8]| self.link.read(rx, at, to).is_ok();
-            self.sink.frame(Toward::Us, header, self.link.payload_room(rx), &payload);
-        }
-        Ok(received)
+    fn receive<'l, R>(&'l self, take: impl FnOnce(Header, L::Rx<'l>) -> R) -> Result<Option<R>, LinkError> {
+        self.link.receive(|header, rx| {
+            let payload = |at: usize, to: &mut [u8]| self.link.read(&rx, at, to).is_ok();
+            self.sink.frame(Toward::Us, &header, self.link.payload_room(&rx), &payload);
+            take(header, rx)
+        })
     }
 
     fn payload_room(&self, rx: &L::Rx<'_>) -> usize {

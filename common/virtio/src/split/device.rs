@@ -8,7 +8,7 @@ use sidecore_wire::split::{
     AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, USED_NO_NOTIFY, need_event,
 };
 
-use super::{Parts, Walk, unpack};
+use super::{Parts, Walk, index_jump, unpack};
 use crate::{Buffer, DeviceQueue, Direction, QueueError, RingFeatures};
 
 /// The device's end of a split ring.
@@ -28,6 +28,8 @@ pub struct Device<O = ()> {
     published: Cell<u16>,
     /// The used index that was found at the start.
     first: u16,
+    /// How far the driver's index can be ahead of `returned`.
+    window: u16,
     features: RingFeatures,
 }
 
@@ -38,6 +40,7 @@ impl<O: Clone> Device<O> {
     /// entries that are used already.
     pub fn new(parts: Parts<O>, features: RingFeatures) -> Self {
         let used = parts.used_index.load_acquire();
+        let num = parts.num;
         Self {
             parts,
             taken: Cell::new(0),
@@ -45,6 +48,7 @@ impl<O: Clone> Device<O> {
             returned: Cell::new(used),
             published: Cell::new(used),
             first: used,
+            window: num.wrapping_sub(used),
             features,
         }
     }
@@ -79,9 +83,9 @@ impl<O> Device<O> {
     fn look(&self, taken: u16) -> Result<bool, QueueError> {
         // Acquire: entries, descriptors and buffers are read after the index that published them.
         let theirs = self.parts.available_index.load_acquire();
-        let limit = self.parts.num.wrapping_sub(self.outstanding());
+        let limit = self.window.wrapping_add(self.returned.get()).wrapping_sub(taken);
         if theirs.wrapping_sub(taken) > limit {
-            return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+            return Err(index_jump(taken, theirs, limit));
         }
         self.seen.set(theirs);
         Ok(theirs != taken)
@@ -137,9 +141,6 @@ impl<O> DeviceQueue for Device<O> {
             return Ok(None);
         }
         let head = self.parts.available.load(usize::from(taken));
-        if head >= self.parts.num {
-            return Err(self.bad_head(head));
-        }
         let buffer = self.single(head, direction)?;
         self.taken.set(taken.wrapping_add(1));
         Ok(Some((head, buffer)))
@@ -147,7 +148,10 @@ impl<O> DeviceQueue for Device<O> {
 
     #[inline(always)]
     fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError> {
-        let (addr, len, flags, _) = self.descriptor(head);
+        let Some([addr, word]) = self.parts.descriptors.get(usize::from(head)) else {
+            return Err(self.bad_head(head));
+        };
+        let (len, flags, _) = unpack(word);
         let wanted = match direction {
             Direction::ToDevice => 0,
             Direction::FromDevice => DESC_WRITE,
@@ -155,7 +159,7 @@ impl<O> DeviceQueue for Device<O> {
         if flags & (DESC_NEXT | DESC_INDIRECT | DESC_WRITE) != wanted {
             return Err(bad_flags(head, flags));
         }
-        Ok(Buffer { addr, len, direction })
+        Ok(Buffer { addr: DeviceAddr(addr), len, direction })
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use sidecore_wire::split::{
     AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, USED_NO_NOTIFY, need_event,
 };
 
-use super::{Parts, pack};
+use super::{Parts, index_jump, pack};
 use crate::{Buffer, Direction, DriverQueue, QueueError, RingFeatures, Used};
 
 /// The driver's end of a split ring.
@@ -146,6 +146,13 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
     }
 
     #[inline(always)]
+    fn hold(&self, head: u16) {
+        if let Some(slot) = self.slot(head) {
+            slot.state.set(State::Held);
+        }
+    }
+
+    #[inline(always)]
     fn held(&self, head: u16) -> Result<&Slot, QueueError> {
         match self.slot(head) {
             Some(slot) if slot.state.get() == State::Held => Ok(slot),
@@ -160,25 +167,57 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         let theirs = self.parts.used_index.load_acquire();
         let limit = self.published.get().wrapping_sub(taken);
         if theirs.wrapping_sub(taken) > limit {
-            return Err(QueueError::PeerIndexJump { ours: taken, theirs, limit });
+            return Err(index_jump(taken, theirs, limit));
         }
         self.seen.set(theirs);
         Ok(theirs != taken)
     }
 
-    /// Takes the element that the device wrote at `taken`.
+    /// The next descriptor for a buffer, marked as a chain of one that is with the device, as it is about to be.
     #[inline(always)]
-    fn take(&self, taken: u16) -> Result<Used, QueueError> {
-        let [id, len] = self.parts.used.load(usize::from(taken));
-        let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
-        match slot.state.get() {
-            State::Single => {}
-            State::Chain => self.unchain(slot),
-            _ => return Err(self.bad_id(id)),
+    fn next(&self) -> Result<u16, QueueError> {
+        let taken = self.taken.get();
+        if taken == self.seen.get() {
+            return self.next_round();
         }
-        slot.state.set(State::Held);
+        self.take(taken, self.parts.used.load_first(usize::from(taken)))
+    }
+
+    /// [`Self::next`] where all that the device was known to have used is taken: the descriptors that were never used
+    /// come before its index is read again, so that it is read once in a whole round and not once a message.
+    #[cold]
+    #[inline(never)]
+    fn next_round(&self) -> Result<u16, QueueError> {
+        let taken = self.taken.get();
+        match self.unused() {
+            Some((head, _)) => Ok(head),
+            None if self.look(taken)? => self.take(taken, self.parts.used.load_first(usize::from(taken))),
+            None => Err(QueueError::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn unused(&self) -> Option<(u16, &Slot)> {
+        if self.free_count.get() == 0 {
+            return None;
+        }
+        let index = self.free.get();
+        let slot = self.slot(index)?;
+        slot.state.set(State::Single);
+        self.free.set(slot.next.get());
+        self.free_count.set(self.free_count.get() - 1);
+        Some((index, slot))
+    }
+
+    /// Takes the chain that the device named in the element at `taken`.
+    #[inline(always)]
+    fn take(&self, taken: u16, id: u32) -> Result<u16, QueueError> {
+        let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
+        if slot.state.get() != State::Single {
+            self.unchain(id, slot)?;
+        }
         self.taken.set(taken.wrapping_add(1));
-        Ok(Used { head: id as u16, len })
+        Ok(id as u16)
     }
 
     #[inline(always)]
@@ -190,19 +229,44 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
     }
 
     #[cold]
+    #[inline(never)]
+    fn unfilled(&self, head: u16) {
+        if let Some(slot) = self.slot(head) {
+            self.put_free(head, slot);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
     fn bad_id(&self, id: u32) -> QueueError {
         QueueError::PeerBadId { id, num: self.parts.num }
     }
 
-    /// Frees all of a chain but its head, and that becomes the caller's.
+    /// Frees all of a chain but its head, which is a chain of one then.
     #[cold]
-    fn unchain(&self, head: &Slot) {
+    #[inline(never)]
+    fn unchain(&self, id: u32, head: &Slot) -> Result<(), QueueError> {
+        if head.state.get() != State::Chain {
+            return Err(self.bad_id(id));
+        }
         let mut next = head.next.get();
         while let Some(slot) = self.slot(next).filter(|slot| slot.state.get() == State::Part) {
             let index = next;
             next = slot.next.get();
             self.put_free(index, slot);
         }
+        head.state.set(State::Single);
+        Ok(())
+    }
+
+    /// Gives a descriptor to the device that is bound to its address.
+    #[inline(always)]
+    fn enqueue_bound(&self, head: u16, len: u32, direction: Direction) {
+        // The address stands in the descriptor already. Should the device have written over it, then that is where
+        // the device will look: it can only mislead itself.
+        let word = describe(&Buffer { addr: DeviceAddr(0), len, direction }, None);
+        self.parts.descriptors.store_second(usize::from(head), word);
+        self.enqueue(head);
     }
 }
 
@@ -226,28 +290,16 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
 
     #[inline(always)]
     fn reserve(&self) -> Option<u16> {
-        let index = self.free.get();
-        if self.free_count.get() == 0 {
-            return None;
-        }
-        let slot = self.slot(index)?;
+        let (head, slot) = self.unused()?;
         slot.state.set(State::Held);
-        self.free.set(slot.next.get());
-        self.free_count.set(self.free_count.get() - 1);
-        Some(index)
+        Some(head)
     }
 
     #[inline(always)]
     fn acquire(&self) -> Result<u16, QueueError> {
-        // Never-used descriptors first: used ones are then looked for once in a whole round, not once a message.
-        if let Some(head) = self.reserve() {
-            return Ok(head);
-        }
-        let taken = self.taken.get();
-        if taken == self.seen.get() && !self.look(taken)? {
-            return Err(QueueError::Full);
-        }
-        self.take(taken).map(|used| used.head)
+        let head = self.next()?;
+        self.hold(head);
+        Ok(head)
     }
 
     #[inline(always)]
@@ -260,12 +312,24 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
     #[inline(always)]
     fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError> {
         self.held(head)?.state.set(State::Single);
-        // The address stands in the descriptor already. Should the device have written over it, then that is where
-        // the device will look: it can only mislead itself.
-        let word = describe(&Buffer { addr: DeviceAddr(0), len, direction }, None);
-        self.parts.descriptors.store_second(usize::from(head), word);
-        self.enqueue(head);
+        self.enqueue_bound(head, len, direction);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn offer_next(
+        &self,
+        direction: Direction,
+        fill: impl FnOnce(u16) -> Option<u32>,
+    ) -> Result<bool, QueueError> {
+        // Never held in between, so there is no state to be changed and checked.
+        let head = self.next()?;
+        let filled = fill(head);
+        match filled {
+            Some(len) => self.enqueue_bound(head, len, direction),
+            None => self.unfilled(head),
+        }
+        Ok(filled.is_some())
     }
 
     #[inline(always)]
@@ -330,7 +394,10 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
         if taken == self.seen.get() && !self.look(taken)? {
             return Ok(None);
         }
-        self.take(taken).map(Some)
+        let [id, len] = self.parts.used.load(usize::from(taken));
+        let head = self.take(taken, id)?;
+        self.hold(head);
+        Ok(Some(Used { head, len }))
     }
 
     #[inline(always)]

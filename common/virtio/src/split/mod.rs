@@ -11,6 +11,8 @@ pub use walk::Walk;
 use sidecore_mem::{AccessError, Pairs, Region, Ring, Word};
 use sidecore_wire::split::Layout;
 
+use crate::QueueError;
+
 /// The parts of a split ring as checked handles, made once at start-up.
 #[derive(Clone, Debug)]
 pub struct Parts<O = ()> {
@@ -102,6 +104,12 @@ const fn pack(len: u32, flags: u16, next: u16) -> u64 {
 #[inline(always)]
 const fn unpack(word: u64) -> (u32, u16, u16) {
     (word as u32, (word >> 32) as u16, (word >> 48) as u16)
+}
+
+#[cold]
+#[inline(never)]
+fn index_jump(ours: u16, theirs: u16, limit: u16) -> QueueError {
+    QueueError::PeerIndexJump { ours, theirs, limit }
 }
 
 #[cfg(test)]

@@ -139,6 +139,36 @@ fn a_descriptor_is_given_once_and_only_by_who_holds_it() {
 }
 
 #[test]
+fn a_descriptor_is_taken_filled_and_given_in_one_step_or_comes_back() {
+    let Pair { driver, device, parts } = pair(2, PLAIN);
+    for head in 0..2 {
+        assert_eq!(driver.reserve(), Some(head));
+        driver.bind(head, DeviceAddr(0x100 * u64::from(head))).unwrap();
+    }
+    driver.free(1).unwrap();
+    driver.free(0).unwrap();
+    for turn in 0..70_000_u32 {
+        let give = || driver.offer_next(Direction::ToDevice, |_| Some(turn));
+        assert_eq!(driver.offer_next(Direction::ToDevice, |_| None), Ok(false));
+        assert_eq!((give(), give(), give()), (Ok(true), Ok(true), Err(QueueError::Full)));
+        let _ = driver.publish();
+        let mut heads = [0, 1].map(|_| device.pop_available().unwrap().unwrap());
+        for head in heads {
+            let len = turn;
+            assert_eq!(device.single(head, Direction::ToDevice), Ok(buffer(0x100 * u64::from(head), len)));
+            device.add_used(head, 0);
+        }
+        heads.sort_unstable();
+        assert_eq!(heads, [0, 1]);
+        let _ = device.publish();
+    }
+    parts.used.store_first(usize::from(parts.used_index.load()) - 1, 2);
+    let peer = Err(QueueError::PeerBadId { id: 2, num: 2 });
+    assert_eq!(driver.acquire().map(|_| ()), Ok(()));
+    assert_eq!(driver.offer_next(Direction::ToDevice, |_| Some(0)), peer);
+}
+
+#[test]
 fn a_chain_that_was_put_back_is_taken_again() {
     let Pair { driver, device, .. } = pair(4, PLAIN);
     let heads = [driver.add(&[buffer(0, 1)]).unwrap(), driver.add(&[buffer(0, 2)]).unwrap()];

@@ -172,11 +172,11 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     }
 
     #[inline(always)]
-    fn receive(&self) -> Result<Option<(Header, Frame<'_>)>, LinkError> {
+    fn receive<'l, R>(&'l self, take: impl FnOnce(Header, Frame<'l>) -> R) -> Result<Option<R>, LinkError> {
         let Some((head, buffer)) = self.rx.pop_single(Direction::ToDevice)? else { return Ok(None) };
         let frame = self.frame(head, buffer)?;
         let header = Header::parse(&frame.span.read_array(0).ok_or(LinkError::Closed)?);
-        Ok(Some((header, frame)))
+        Ok(Some(take(header, frame)))
     }
 
     #[inline(always)]
@@ -206,7 +206,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
         Some(Frame { head: held.head, len: held.len, span })
     }
 
-    #[inline(always)]
+    // Out of line, as the driver's.
+    #[inline(never)]
     fn flush(&self) {
         if self.tx.publish() {
             self.notify.notify(FROM_DEVICE);

@@ -152,6 +152,7 @@ fn too_long_full_and_closed_are_different_answers_and_lose_no_buffer() {
             remote.send(theirs, &[i; 48]).unwrap();
         }
         assert_eq!(host.send(ours, &[]), Err(SendError::Full), "turn {turn}");
+        assert_eq!(host.send(ours, &[0; 49]), Err(SendError::TooLong { len: 49, max: 48 }), "turn {turn}");
         assert_eq!(remote.send(theirs, &[]), Err(SendError::Full), "turn {turn}");
         for i in 0..4 {
             assert_eq!(message(remote), Some((2000, 3000, vec![i; 48])));

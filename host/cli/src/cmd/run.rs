@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
         let code = sidecore_processor::codes::REMOTE_CRASHED;
         let mut err = anstream::stderr().lock();
         // Nobody is left to tell if this fails; the exit code says the same.
-        let _ = write!(err, "sidecore: {report}  next: sidecore explain {code}\n");
+        let _ = writeln!(err, "sidecore: {report}  next: sidecore explain {code}");
     }
 
     fn follow_trace(&mut self) {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embedded_io::ErrorKind;
 use sidecore_rpmsg::{LinkError, OpenError, ReadError, SendError};
 use sidecore_services::{console, file};
 use sidecore_virtio::transport::table::RegisterError;
@@ -37,6 +38,8 @@ pub enum Error {
     File(file::Error),
     /// The main side's answer is not one to the request.
     PeerAnswer,
+    /// A position before the beginning of a file, or behind any.
+    BadPosition,
     /// A buffer of the caller's is too short.
     NoRoom {
         /// Bytes that are needed.
@@ -112,9 +115,28 @@ impl fmt::Display for Error {
             Self::Path(error) => error.fmt(f),
             Self::File(error) => error.fmt(f),
             Self::PeerAnswer => f.write_str("the main side's answer is not one to the request"),
+            Self::BadPosition => f.write_str("a file has no such position"),
             Self::NoRoom { needed, room } => write!(f, "{needed} bytes are needed and there are {room}"),
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+impl embedded_io::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Link(LinkError::Closed) => ErrorKind::ConnectionReset,
+            Self::Link(_) => ErrorKind::ConnectionAborted,
+            Self::Send(SendError::Full | SendError::NoPeer) => ErrorKind::NotConnected,
+            Self::Send(_) | Self::Name(_) | Self::Path(_) | Self::BadPosition => ErrorKind::InvalidInput,
+            Self::Read(_) | Self::PeerAnswer => ErrorKind::InvalidData,
+            Self::Console(error) => error.kind(),
+            Self::FileCall(error) => error.kind(),
+            Self::File(error) => error.kind(),
+            Self::NoRoom { .. } => ErrorKind::OutOfMemory,
+            Self::NoNameService => ErrorKind::Unsupported,
+            Self::NoDevice | Self::Device(_) | Self::Open(_) => ErrorKind::Other,
+        }
+    }
+}

@@ -56,7 +56,7 @@ pub use {
     machine::Machine,
     operation::{Either, Operation, join, race},
     remote::Remote,
-    service::{Console, Files},
+    service::{Console, File, Files},
 };
 
 pub use sidecore_rpmsg::{ADDR_ANY, LinkError, SendError};

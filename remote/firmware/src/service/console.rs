@@ -13,6 +13,8 @@ use crate::platform::{Native, Platform};
 use crate::{Connection, Error};
 
 /// The firmware's console on the main side: what it prints, reads and was told on the command line.
+///
+/// It is also a reader and a writer of [`embedded_io`], for code that knows those; these wait.
 pub struct Console<'c, 's, P: Platform = Native> {
     channel: Channel<'c, 's, P>,
     client: Client,
@@ -28,7 +30,7 @@ impl<'s, P: Platform> Connection<'s, P> {
     ) -> Operation<'s, impl Future<Output = Result<Console<'c, 's, P>, Error>> + use<'c, 's, P>, P> {
         Operation::of(self.machine(), async move {
             let channel = Channel::open(self, SERVICE.channel).await?;
-            let mut console = Console { channel, client: Client::new() };
+            let mut console = Console { channel, client: Client::new().taking(MESSAGE as u16) };
             while console.client.session().is_none() {
                 console.step(|_| ()).await?;
             }
@@ -201,6 +203,28 @@ impl<'s, P: Platform> Console<'_, 's, P> {
 
     fn machine(&self) -> &'s crate::Machine<P> {
         self.channel.endpoint.connection().machine()
+    }
+}
+
+impl<P: Platform> embedded_io::ErrorType for Console<'_, '_, P> {
+    type Error = Error;
+}
+
+impl<P: Platform> embedded_io::Read for Console<'_, '_, P> {
+    fn read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        Console::read(self, to).wait()
+    }
+}
+
+impl<P: Platform> embedded_io::Write for Console<'_, '_, P> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        Console::write(self, Stream::Out, bytes).wait()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        // Whatever was written is with the main side.
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embedded_io::SeekFrom;
 use sidecore_services::file::{
     Entries, Entry, Flags, Handle, Info, Path, SERVICE,
     client::{CallError, Client, Event, RequestId},
@@ -31,7 +32,7 @@ impl<'s, P: Platform> Connection<'s, P> {
     ) -> Operation<'s, impl Future<Output = Result<Files<'c, 's, P>, Error>> + use<'c, 's, P>, P> {
         Operation::of(self.machine(), async move {
             let channel = Channel::open(self, SERVICE.channel).await?;
-            let mut files = Files { channel, client: Client::new() };
+            let mut files = Files { channel, client: Client::new().taking(MESSAGE as u16) };
             while files.client.session().is_none() {
                 files.step(|_| ()).await?;
             }
@@ -227,6 +228,62 @@ impl<'s, P: Platform> Files<'_, 's, P> {
 
     fn machine(&self) -> &'s crate::Machine<P> {
         self.channel.endpoint.connection().machine()
+    }
+}
+
+/// An open file with a position, as code for [`embedded_io`] wants it. Every call waits. Not closed when it is dropped.
+pub struct File<'f, 'c, 's, P: Platform = Native> {
+    files: &'f mut Files<'c, 's, P>,
+    handle: Handle,
+    position: u64,
+}
+
+impl<'c, 's, P: Platform> Files<'c, 's, P> {
+    /// An open file as a reader and writer, from its beginning on.
+    pub const fn file(&mut self, handle: Handle) -> File<'_, 'c, 's, P> {
+        File { files: self, handle, position: 0 }
+    }
+}
+
+impl<P: Platform> embedded_io::ErrorType for File<'_, '_, '_, P> {
+    type Error = Error;
+}
+
+impl<P: Platform> embedded_io::Read for File<'_, '_, '_, P> {
+    fn read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        let len = self.files.read(self.handle, self.position, to).wait()?;
+        self.position = self.position.saturating_add(len as u64);
+        Ok(len)
+    }
+}
+
+impl<P: Platform> embedded_io::Write for File<'_, '_, '_, P> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.files.write(self.handle, self.position, bytes).wait()?;
+        self.position = self.position.saturating_add(bytes.len() as u64);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.files.sync(self.handle).wait()
+    }
+}
+
+impl<P: Platform> embedded_io::Seek for File<'_, '_, '_, P> {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64, Error> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.files.info(self.handle).wait()?.size.checked_add_signed(by),
+        };
+        self.position = position.ok_or(Error::BadPosition)?;
+        Ok(self.position)
+    }
+}
+
+impl<P: Platform> fmt::Debug for File<'_, '_, '_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "File({:?} at {})", self.handle, self.position)
     }
 }
 

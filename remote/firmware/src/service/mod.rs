@@ -4,7 +4,7 @@ mod console;
 mod file;
 
 pub use console::Console;
-pub use file::Files;
+pub use file::{File, Files};
 
 use sidecore_services::PeerError;
 
@@ -69,3 +69,6 @@ impl<'c, 's, P: Platform> Channel<'c, 's, P> {
         Ok(Some(output))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,8 +175,15 @@ impl<const SIZE: usize> Bench<SIZE> {
     }
 
     fn device_takes(&mut self, tape: &mut Tape<'_>) {
-        let head = self.device.pop_available().unwrap();
-        assert_eq!(head, self.available.pop_front());
+        let next = self.available.pop_front();
+        let single = next.is_some_and(|head| self.away[&head].is_single()) && !self.features.indirect;
+        let head = if single && tape.flag() {
+            let direction = self.away[&next.unwrap()].direction();
+            self.device.pop_single(direction).unwrap().map(|(head, _)| head)
+        } else {
+            self.device.pop_available().unwrap()
+        };
+        assert_eq!(head, next);
         let Some(head) = head else { return };
         let message = self.away.get_mut(&head).unwrap();
         let buffers: Vec<Buffer> = self.device.walk(head, &self.map).map(Result::unwrap).collect();
@@ -269,6 +276,15 @@ impl<const SIZE: usize> Bench<SIZE> {
 }
 
 impl Message {
+    fn is_single(&self) -> bool {
+        self.requests.len() + self.answers.len() == 1
+    }
+
+    /// That of a single buffer.
+    fn direction(&self) -> Direction {
+        if self.answers.is_empty() { Direction::ToDevice } else { Direction::FromDevice }
+    }
+
     fn slices(&mut self) -> (Vec<&[u8]>, Vec<&mut [u8]>) {
         let inputs = self.requests.iter().map(Vec::as_slice).collect();
         (inputs, self.answers.iter_mut().map(Vec::as_mut_slice).collect())

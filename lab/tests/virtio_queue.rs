@@ -229,7 +229,13 @@ impl Bench {
         };
         let Some(mut message) = self.compose(tape, 1) else { return self.driver.free(head).unwrap() };
         message.cost = 1;
-        self.driver.offer(head, message.buffers[0]).unwrap();
+        let Buffer { addr, len, direction } = message.buffers[0];
+        if tape.flag() {
+            self.driver.bind(head, addr).unwrap();
+            self.driver.offer_bound(head, len, direction).unwrap();
+        } else {
+            self.driver.offer(head, message.buffers[0]).unwrap();
+        }
         self.send(head, message);
     }
 
@@ -292,9 +298,17 @@ impl Bench {
     }
 
     fn driver_takes_back(&mut self) {
-        let used = self.driver.pop_used().unwrap();
-        assert_eq!(used, self.used.pop_front());
-        let Some(Used { head, .. }) = used else { return };
+        let expected = self.used.pop_front();
+        let head = if self.driver.free_count() == 0 {
+            let acquired = self.driver.acquire();
+            assert_eq!(acquired, expected.map(|used| used.head).ok_or(QueueError::Full));
+            acquired.ok()
+        } else {
+            let used = self.driver.pop_used().unwrap();
+            assert_eq!(used, expected);
+            used.map(|used| used.head)
+        };
+        let Some(head) = head else { return };
         let message = self.away.remove(&head).unwrap();
         let mut answer = Vec::new();
         for buffer in message.buffers.iter().filter(|buffer| buffer.direction == Direction::FromDevice) {

@@ -40,10 +40,11 @@ pub(super) enum Step {
     Offer,
     Lie,
     WriteAnyWord,
+    PopSingle,
 }
 
-/// In the order of their numbers on the tape.
-const STEPS: [Step; 11] = [
+/// In the order of their numbers on the tape. The corpora know these: a new step takes the place of a double.
+const STEPS: [Step; 16] = [
     Step::PopAvailable,
     Step::Single,
     Step::Walk,
@@ -55,7 +56,19 @@ const STEPS: [Step; 11] = [
     Step::Offer,
     Step::Lie,
     Step::WriteAnyWord,
+    Step::PopSingle,
+    Step::PopAvailable,
+    Step::AddUsed,
+    Step::Offer,
+    Step::Offer,
 ];
+
+/// What the driver has written by the time that the device looks, and how many entries can be there.
+struct Now {
+    claim: u16,
+    entry: u16,
+    limit: u16,
+}
 
 struct Play {
     ground: Ground,
@@ -94,6 +107,7 @@ impl Play {
         let before = self.ground.picture();
         match STEPS[tape.below(STEPS.len())] {
             Step::PopAvailable => self.pop_available(),
+            Step::PopSingle => self.pop_single(tape),
             Step::Single => self.single(tape),
             Step::Walk => self.walk(tape),
             Step::AddUsed => self.add_used(tape),
@@ -113,9 +127,40 @@ impl Play {
     }
 
     fn pop_available(&mut self) {
-        let (claim, entry) = (self.ground.available_index(), self.ground.available(self.taken));
-        let limit = self.ground.num() - self.out.len() as u16;
-        match self.device.pop_available() {
+        let now = self.now();
+        let popped = self.device.pop_available();
+        self.popped(&now, popped);
+    }
+
+    fn pop_single(&mut self, tape: &mut Tape<'_>) {
+        let direction = direction(tape);
+        let now = self.now();
+        match self.device.pop_single(direction) {
+            Ok(Some((head, buffer))) => {
+                self.popped(&now, Ok(Some(head)));
+                assert_eq!(Ok(buffer), self.one_buffer(head, direction));
+            }
+            Ok(None) => self.popped(&now, Ok(None)),
+            Err(error @ QueueError::PeerBadDescriptor { index, .. }) => {
+                self.hear(now.claim, now.limit);
+                assert_eq!((index, Err(error)), (now.entry, self.one_buffer(index, direction)));
+            }
+            Err(error) => self.popped(&now, Err(error)),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            claim: self.ground.available_index(),
+            entry: self.ground.available(self.taken),
+            limit: self.ground.num() - self.out.len() as u16,
+        }
+    }
+
+    /// Judges what the device took from the available ring as it was.
+    fn popped(&mut self, now: &Now, popped: Result<Option<u16>, QueueError>) {
+        let Now { claim, entry, limit } = *now;
+        match popped {
             Ok(None) => assert_eq!(claim, self.taken),
             Ok(Some(head)) => {
                 self.hear(claim, limit);
@@ -146,17 +191,18 @@ impl Play {
 
     fn single(&self, tape: &mut Tape<'_>) {
         let Some(head) = self.any_out(tape) else { return };
-        let direction = if tape.flag() { Direction::FromDevice } else { Direction::ToDevice };
+        let direction = direction(tape);
+        assert_eq!(self.device.single(head, direction), self.one_buffer(head, direction));
+    }
+
+    /// The buffer of a chain of one as it lies there.
+    fn one_buffer(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError> {
         let there = self.ground.descriptor(head);
-        let flags = there.flags & (DESC_NEXT | DESC_WRITE | DESC_INDIRECT);
         let wanted = if direction == Direction::FromDevice { DESC_WRITE } else { 0 };
-        let expected = if flags == wanted {
-            Ok(Buffer { addr: DeviceAddr(there.addr), len: there.len, direction })
-        } else {
-            let value = u64::from(there.flags);
-            Err(QueueError::PeerBadDescriptor { index: head, field: "flags", value })
-        };
-        assert_eq!(self.device.single(head, direction), expected);
+        if there.flags & (DESC_NEXT | DESC_WRITE | DESC_INDIRECT) == wanted {
+            return Ok(Buffer { addr: DeviceAddr(there.addr), len: there.len, direction });
+        }
+        Err(QueueError::PeerBadDescriptor { index: head, field: "flags", value: there.flags.into() })
     }
 
     fn walk(&self, tape: &mut Tape<'_>) {
@@ -291,4 +337,8 @@ impl Play {
         let len = self.out.len().max(1);
         self.out.get(choice % len).map(|(_, head)| *head)
     }
+}
+
+fn direction(tape: &mut Tape<'_>) -> Direction {
+    if tape.flag() { Direction::FromDevice } else { Direction::ToDevice }
 }

@@ -47,8 +47,8 @@ pub(super) enum Step {
     WriteAnyWord,
 }
 
-/// In the order of their numbers on the tape.
-const STEPS: [Step; 14] = [
+/// In the order of their numbers on the tape. The corpora know these: a new step takes the place of a double.
+const STEPS: [Step; 16] = [
     Step::Reserve,
     Step::Acquire,
     Step::Bind,
@@ -63,6 +63,8 @@ const STEPS: [Step; 14] = [
     Step::Complete,
     Step::Lie,
     Step::WriteAnyWord,
+    Step::PopUsed,
+    Step::Complete,
 ];
 
 /// Where a descriptor is.
@@ -135,21 +137,20 @@ impl Play {
     }
 
     fn acquire(&mut self) {
-        if !self.places.contains(&Place::Free) {
-            let now = self.now();
-            let acquired = self.driver.acquire();
-            let len = now.element.len;
-            return self.took(
-                &now,
-                match acquired {
-                    Ok(head) => Ok(Some(Used { head, len })),
-                    Err(QueueError::Full) => Ok(None),
-                    Err(error) => Err(error),
-                },
-            );
-        }
-        let head = self.driver.acquire().expect("a free one");
-        self.move_to(head, &Place::Free, Place::Held);
+        let now = self.now();
+        let len = now.element.len;
+        let acquired = match self.driver.acquire() {
+            Ok(head) if self.place(head) == Some(&Place::Free) => {
+                return self.move_to(head, &Place::Free, Place::Held);
+            }
+            Ok(head) => Ok(Some(Used { head, len })),
+            Err(QueueError::Full) => {
+                assert!(!self.places.contains(&Place::Free));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
+        self.took(&now, acquired);
     }
 
     fn bind(&mut self, tape: &mut Tape<'_>) {

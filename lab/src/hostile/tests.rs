@@ -98,7 +98,7 @@ fn no_patience_of_a_peer_gets_our_ends_to_do_wrong() {
         watchdog::within(LIMIT, move || {
             let mut seed = Seed::new(1);
             let exchanges =
-                repeat_n(exchange.concat(), 60_000).map(|honest| [honest, seed.bytes(8)].concat());
+                repeat_n(exchange.concat(), 90_000).map(|honest| [honest, seed.bytes(8)].concat());
             let tape: Vec<u8> = [vec![0x13, 0, 0]].into_iter().chain(exchanges).flatten().collect();
             assert!(play(&tape) > 0x1_0000);
         });

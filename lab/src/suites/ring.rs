@@ -28,7 +28,7 @@ pub const RINGS: &[Row<dyn Bench>] = &[
 /// What all of them promise.
 pub const CASES: &[Case<dyn Bench>] = cases![
     accounting::vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it,
-    accounting::vring_2_7_13_acquire_takes_free_descriptors_first_and_used_ones_then,
+    accounting::vring_2_7_13_acquire_takes_what_is_free_or_came_back,
     accounting::vring_2_7_13_a_full_ring_takes_nothing_and_loses_nothing,
     accounting::vring_2_7_5_chains_free_all_their_descriptors,
     accounting::vring_2_7_5_3_an_indirect_chain_takes_one_descriptor,
@@ -42,6 +42,7 @@ pub const CASES: &[Case<dyn Bench>] = cases![
     notification::vring_2_7_13_a_batch_is_told_of_once,
     threads::vring_2_7_7_no_wake_up_is_lost_between_threads,
     transfer::vring_2_7_4_a_single_buffer_is_neither_chain_nor_table_nor_of_the_other_direction,
+    transfer::vring_2_7_4_who_takes_single_buffers_takes_nothing_else,
     transfer::vring_2_7_5_chains_arrive_in_order,
     transfer::vring_2_7_5_3_indirect_chains_arrive_in_order,
     transfer::vring_2_7_8_used_elements_name_chain_and_length_in_the_order_of_use,

@@ -31,7 +31,7 @@ pub(super) fn vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it(bench: &
     assert_eq!(driver.reserve(), None);
 }
 
-pub(super) fn vring_2_7_13_acquire_takes_free_descriptors_first_and_used_ones_then(bench: &dyn Bench) {
+pub(super) fn vring_2_7_13_acquire_takes_what_is_free_or_came_back(bench: &dyn Bench) {
     let pair = bench.pair(4);
     let acquire = || pair.driver.acquire();
     let mut first = HashSet::new();

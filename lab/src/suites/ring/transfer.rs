@@ -155,3 +155,22 @@ pub(super) fn vring_2_7_4_a_single_buffer_is_neither_chain_nor_table_nor_of_the_
         guilty(head, Direction::FromDevice);
     }
 }
+
+pub(super) fn vring_2_7_4_who_takes_single_buffers_takes_nothing_else(bench: &dyn Bench) {
+    let pair = bench.pair(8);
+    assert_eq!(pair.device.pop_single(Direction::ToDevice), Ok(None));
+    let out = pair.driver.add(&[readable(0, 1)]).unwrap();
+    let into = pair.driver.add(&[writable(0, 1)]).unwrap();
+    let both = pair.driver.add(&[readable(0, 1), writable(0, 1)]).unwrap();
+    assert_eq!(pair.device.pop_single(Direction::ToDevice), Ok(None), "not published yet");
+    let _ = pair.driver.publish();
+    assert!(pair.device.pop_single(Direction::FromDevice).is_err_and(|error| error.is_peer()));
+    assert_eq!(pair.device.pop_single(Direction::ToDevice), Ok(Some((out, readable(0, 1)))));
+    assert_eq!(pair.device.pop_single(Direction::FromDevice), Ok(Some((into, writable(0, 1)))));
+    // What is refused stays where it is.
+    for direction in [Direction::ToDevice, Direction::FromDevice, Direction::ToDevice] {
+        assert!(pair.device.pop_single(direction).is_err_and(|error| error.is_peer()));
+        assert_eq!(pair.device.outstanding(), 2);
+    }
+    assert_eq!(pair.device.pop_available(), Ok(Some(both)));
+}

@@ -119,7 +119,7 @@ fn firmware_that_pretends_to_sleep_costs_a_system_call_a_ring_and_no_more() {
 /// A connection to the warden's socket, without its protocol.
 fn knock(dir: &Dir, name: &str) -> Option<Channel> {
     let open = std::fs::File::open(dir.path()).unwrap();
-    Channel::connect(open.as_fd(), &format!("{name}.sock")).ok()
+    Channel::connect(open.as_fd(), &sockets([name])[0]).ok()
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_missing_runtime_directory_is_made_for_this_user_alone() {
     let path = dir.path().join("a/b");
     let sandbox = Sandbox::new(Config { runtime_dir: Some(path.clone()), ..dir.named("deep") }).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-    let socket = std::fs::metadata(path.join("deep.sock")).unwrap();
+    let socket = std::fs::metadata(path.join(&sockets(["deep"])[0])).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
     drop(sandbox);
     assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);

@@ -136,6 +136,13 @@ impl Channel {
         let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
     }
 
+    /// Ends the connection for both ends, now: a copy of the descriptor that a process being started holds for a moment
+    /// does not keep it open.
+    pub fn hang_up(self) {
+        // The only refusal is that the other end is gone.
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
+    }
+
     /// Sleeps until a message or the end is there; `false` when `deadline` is over before.
     ///
     /// # Errors

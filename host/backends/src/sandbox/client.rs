@@ -117,6 +117,7 @@ impl Client {
 
     /// Closes the connection and lets the warden live. If it is our child, somebody has to reap it one day.
     pub(super) fn leave(self) {
+        self.channel.hang_up();
         let Some(child) = self.child else { return };
         // Without a thread it stays a zombie until this process ends, which is better than killing it.
         let mut child = ManuallyDrop::new(child);

@@ -16,6 +16,8 @@ const SUFFIX: &str = ".sock";
 const SWEEP_LIMIT: usize = 1024;
 /// How long another starter may keep the directory locked.
 const LOCK_TIME: Duration = Duration::from_secs(2);
+/// How long a warden may have no room for another connection.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// An open runtime directory.
 #[derive(Debug)]
@@ -45,17 +47,15 @@ impl RuntimeDir {
         let mut reason = "no such remote".to_owned();
         for path in candidates(asked) {
             let Ok(fd) = open_dir(&path) else { continue };
-            match Channel::connect(fd.as_fd(), &file_name(name)) {
+            match connect_patiently(fd.as_fd(), &file_name(name)) {
                 Ok(channel) => match check_peer(&channel) {
                     Ok(()) => return Ok(channel),
                     Err(why) => reason = why,
                 },
-                Err(refused) => match refused.errno {
-                    Errno::NOENT => {}
-                    Errno::CONNREFUSED => reason = "its warden is gone; the next start sweeps it".to_owned(),
-                    Errno::AGAIN => reason = "its warden is busy; try again".to_owned(),
-                    errno => reason = errno.to_string(),
-                },
+                Err(Errno::NOENT) => {}
+                Err(Errno::CONNREFUSED) => reason = "its warden is gone; the next start sweeps it".to_owned(),
+                Err(Errno::AGAIN) => reason = "its warden is busy; try again".to_owned(),
+                Err(errno) => reason = errno.to_string(),
             }
         }
         Err(BackendError::System { operation, reason })
@@ -173,6 +173,19 @@ pub(super) fn check_name(name: &str) -> Result<(), BackendError> {
         operation: format!("name a remote {shown:?}"),
         reason: "a name is 1 to 64 letters, digits, `.`, `_` and `-`, not beginning with a dot".to_owned(),
     })
+}
+
+/// A warden takes connections as they come, but may not get to it at once.
+fn connect_patiently(dir: BorrowedFd<'_>, file: &str) -> Result<Channel, Errno> {
+    let deadline = Instant::now() + CONNECT_TIME;
+    loop {
+        match Channel::connect(dir, file) {
+            Err(refused) if refused.errno == Errno::AGAIN && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => return other.map_err(|refused| refused.errno),
+        }
+    }
 }
 
 /// Under `/tmp` anyone could have made the directory and listen in it.

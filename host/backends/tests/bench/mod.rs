@@ -47,8 +47,9 @@ impl Dir {
         Config { runtime_dir: Some(self.0.clone()), ..config() }
     }
 
+    /// A remote called `unique(name)`.
     pub fn named(&self, name: &str) -> Config {
-        Config { name: Some(name.to_owned()), ..self.config() }
+        Config { name: Some(unique(name)), ..self.config() }
     }
 }
 
@@ -56,6 +57,16 @@ impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A name that no other run of these tests has.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+/// What the sockets of these remotes are called.
+pub fn sockets<const N: usize>(names: [&str; N]) -> [String; N] {
+    names.map(|name| format!("{}.sock", unique(name)))
 }
 
 pub fn config() -> Config {
@@ -131,15 +142,16 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The processes of a remote that are left: `(pid, "warden" or "remote")`.
+/// The processes of the remote `name`, or `unique(name)`, that are left: `(pid, "warden" or "remote")`.
 pub fn processes(name: &str) -> Vec<(i32, String)> {
+    let unique = unique(name);
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         if let [role, of, ..] = &arguments[..]
-            && of == name
+            && (of == name || *of == unique)
             && let Some(role) = role.strip_prefix("sidecore: ")
         {
             found.push((pid, role.to_owned()));

@@ -22,6 +22,8 @@ pub(super) struct Remote {
     child: Child,
     phase: Phase,
     watchdog: Watchdog,
+    /// What happened to the firmware before it was told that there is any.
+    pending: Option<Change>,
     /// Whether job control holds it.
     held: bool,
     /// The last signal that somebody sent it.
@@ -83,6 +85,7 @@ impl Remote {
             child,
             phase,
             watchdog: Watchdog::new(now, setup.watchdog_ms),
+            pending: None,
             held: false,
             sent: None,
             hung: None,
@@ -120,18 +123,28 @@ impl Remote {
     /// gone after any outcome but [`Outcome::Started`].
     pub(super) fn step(&mut self, estate: &Estate) -> Option<Outcome> {
         let now = Instant::now();
-        // Before the child itself: what it did before it said that it runs is not the firmware's doing.
         if let Some(started) = self.hear_stub(now) {
             return Some(started);
         }
         loop {
-            match self.child.next_change() {
-                Ok(Some(Change::Stopped(stop))) => self.stopped(estate, stop),
-                Ok(Some(Change::Continued)) => self.held = false,
-                Ok(Some(Change::Ended(end))) => return Some(self.ended(estate, end)),
-                Ok(None) => break,
-                // Nobody else can reap our children; if it happens all the same, the remote is gone.
-                Err(_) => return Some(self.ended(estate, End::Killed(0))),
+            let change = match self.pending.take() {
+                Some(change) => change,
+                None => match self.child.next_change() {
+                    Ok(Some(change)) => change,
+                    Ok(None) => break,
+                    // Nobody else can reap our children; if it happens all the same, the remote is gone.
+                    Err(_) => Change::Ended(End::Killed(0)),
+                },
+            };
+            // It may have become firmware since the last look: whatever that does, the stub's end came before.
+            if let Some(started) = self.hear_stub(now) {
+                self.pending = Some(change);
+                return Some(started);
+            }
+            match change {
+                Change::Stopped(stop) => self.stopped(estate, stop),
+                Change::Continued => self.held = false,
+                Change::Ended(end) => return Some(self.ended(estate, end)),
             }
         }
         if self.is_running() {

@@ -115,7 +115,10 @@ impl Block<'_> {
     /// copied.
     #[inline(always)]
     pub fn write_parts<const N: usize>(&self, head: &[u8; N], rest: &[u8]) -> Option<()> {
-        self.check(N, rest.len())?;
+        // No sum of a slice's length and a small number runs over.
+        if N + rest.len() > self.size {
+            return None;
+        }
         // SAFETY: as in `read`.
         unsafe { self.raw.write_in_block(N, rest) };
         // SAFETY: as in `read`.

@@ -17,6 +17,8 @@ type Lane = u64;
 #[cfg(target_pointer_width = "32")]
 type Lane = u32;
 const LANE: usize = size_of::<Lane>();
+/// What is copied at a time.
+const LINE: usize = 8 * LANE;
 
 impl Raw {
     pub(crate) const fn new(base: NonNull<u8>) -> Self {
@@ -180,17 +182,21 @@ impl Raw {
     /// As for [`Raw::write`]; `at` lies on a multiple of LANE.
     #[inline(always)]
     unsafe fn write_lanes(&self, at: usize, from: &[u8]) {
-        // Four lanes a turn: what a compiler makes of a plain loop spends more on counting than on copying.
-        let (quads, rest) = from.as_chunks::<{ 4 * LANE }>();
-        let (lanes, rest) = rest.as_chunks::<LANE>();
+        // A line a turn, and one question whether that was all: what a compiler makes of a plain loop spends more on
+        // counting than on copying.
+        let (lines, rest) = from.as_chunks::<LINE>();
         let mut to = at;
-        for quad in quads {
-            for lane in quad.as_chunks::<LANE>().0 {
+        for line in lines {
+            for lane in line.as_chunks::<LANE>().0 {
                 // SAFETY: `to` stays below `at + from.len()` and, as `at`, a multiple of LANE.
                 unsafe { self.store(to, Lane::from_le_bytes(*lane)) };
                 to += LANE;
             }
         }
+        if rest.is_empty() {
+            return;
+        }
+        let (lanes, rest) = rest.as_chunks::<LANE>();
         for lane in lanes {
             // SAFETY: as above.
             unsafe { self.store(to, Lane::from_le_bytes(*lane)) };
@@ -207,16 +213,19 @@ impl Raw {
     /// As for [`Raw::read`]; `at` lies on a multiple of LANE.
     #[inline(always)]
     unsafe fn read_lanes(&self, at: usize, to: &mut [u8]) {
-        let (quads, rest) = to.as_chunks_mut::<{ 4 * LANE }>();
-        let (lanes, rest) = rest.as_chunks_mut::<LANE>();
+        let (lines, rest) = to.as_chunks_mut::<LINE>();
         let mut from = at;
-        for quad in quads {
-            for lane in quad.as_chunks_mut::<LANE>().0 {
+        for line in lines {
+            for lane in line.as_chunks_mut::<LANE>().0 {
                 // SAFETY: `from` stays below `at + to.len()` and, as `at`, a multiple of LANE.
                 *lane = unsafe { self.load::<Lane>(from) }.to_le_bytes();
                 from += LANE;
             }
         }
+        if rest.is_empty() {
+            return;
+        }
+        let (lanes, rest) = rest.as_chunks_mut::<LANE>();
         for lane in lanes {
             // SAFETY: as above.
             *lane = unsafe { self.load::<Lane>(from) }.to_le_bytes();

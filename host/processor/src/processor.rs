@@ -26,7 +26,8 @@ pub struct Options {
     pub room: Room,
     /// Where its frames are recorded.
     pub capture: Option<Capture>,
-    /// How long a wait looks at the rings before it sleeps, where there is more than one CPU.
+    /// How long a wait looks at the rings before it sleeps, at most: where there is one CPU only it does not, and where
+    /// looking has been in vain (the remote is slow, or has to share our CPU) it does so shortly.
     pub spin: Duration,
 }
 
@@ -60,6 +61,8 @@ pub struct Processor<B: Backend> {
     /// How often the remote was started.
     pub(crate) run: u32,
     options: Options,
+    /// How long the next wait looks before it sleeps.
+    patience: Cell<Duration>,
     woken: Arc<AtomicBool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
@@ -76,6 +79,7 @@ impl<B: Backend> Processor<B> {
             offers: RefCell::default(),
             ended: RefCell::default(),
             run: 0,
+            patience: Cell::new(if sidecore_os::cpu_count() > 1 { options.spin } else { Duration::ZERO }),
             options,
             woken: Arc::default(),
             capture_failed: Cell::default(),
@@ -204,19 +208,22 @@ impl<B: Backend> Processor<B> {
 
     /// Looks at the rings for a while. Whether anything happened.
     fn spin(&self, deadline: Option<Instant>) -> bool {
-        if self.options.spin.is_zero() || sidecore_os::cpu_count() < 2 {
+        let patience = self.patience.get();
+        if patience.is_zero() {
             return false;
         }
-        let end = Instant::now() + self.options.spin;
+        let end = Instant::now() + patience;
         let end = deadline.map_or(end, |deadline| end.min(deadline));
         loop {
             for _ in 0..32 {
                 if self.poll() || self.woken.swap(false, Ordering::Acquire) {
+                    self.patience.set(self.options.spin);
                     return true;
                 }
                 std::hint::spin_loop();
             }
             if Instant::now() >= end {
+                self.patience.set((patience / 2).max(LEAST_PATIENCE.min(self.options.spin)));
                 return false;
             }
         }
@@ -294,6 +301,9 @@ impl<B: Backend> fmt::Debug for Processor<B> {
             .finish_non_exhaustive()
     }
 }
+
+/// However often looking was in vain, a wait looks for so long: a remote on a CPU of its own answers within it.
+const LEAST_PATIENCE: Duration = Duration::from_micros(3);
 
 /// How often a wait looks whether it was woken, where the backend cannot be woken by us.
 const WAKER_SLICE: Duration = Duration::from_millis(10);

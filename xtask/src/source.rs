@@ -9,8 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 
+/// The manifest of the main workspace.
+pub(crate) const MAIN: &str = "Cargo.toml";
+
 /// The workspaces of the tree: the main one, and those that need other targets or profiles.
-const WORKSPACES: &[&str] = &["Cargo.toml", "remote/images/Cargo.toml", "lab/fuzz/Cargo.toml"];
+const WORKSPACES: &[&str] = &[MAIN, "remote/images/Cargo.toml", "lab/fuzz/Cargo.toml"];
 
 /// Those of them that are there.
 pub(crate) fn workspaces() -> impl Iterator<Item = &'static str> {

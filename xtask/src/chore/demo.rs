@@ -32,7 +32,7 @@ fn demo() -> Result<()> {
     if !cargo.status().context("cargo cannot be run")?.success() {
         bail!("sidecore does not build");
     }
-    let program = source::target_directory("Cargo.toml")?.join("release/sidecore");
+    let program = source::target_directory(source::MAIN)?.join("release/sidecore");
     for (word, arguments) in SCENES {
         println!("\n# {word}\n$ sidecore {}", arguments.join(" "));
         let status = Command::new(&program).args(*arguments).status();

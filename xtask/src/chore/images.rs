@@ -30,7 +30,7 @@ pub(super) fn steps(report: &mut Report) {
 
 fn build(step: &mut Step) -> Result<()> {
     let target = source::host()?;
-    let images = source::target_directory("Cargo.toml")?.join("images");
+    let images = source::target_directory(source::MAIN)?.join("images");
     // As `host/cli/build.rs` builds those that the command carries: where everything lies is the link script's matter,
     // and messages name files as they are named in the tree.
     let flags = ["-Crelocation-model=static", &format!("--remap-path-prefix={}=.", source::root().display())]

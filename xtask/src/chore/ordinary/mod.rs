@@ -48,7 +48,7 @@ pub(super) fn steps(report: &mut Report) {
 
 fn run(step: &mut Step) -> Result<()> {
     let programs = programs()?;
-    let target = source::target_directory("Cargo.toml")?;
+    let target = source::target_directory(source::MAIN)?;
     let home = Home::new(&target)?;
     let Some(last) = programs.last() else { bail!("there are no test programs") };
 

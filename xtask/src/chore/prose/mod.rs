@@ -37,7 +37,7 @@ pub(super) fn steps(report: &mut Report) {
 fn transcripts(step: &mut Step) -> Result<()> {
     // What the pages show is the command as people install it.
     step.run(source::cargo().args(["build", "--release", "--package", "sidecore"]))?;
-    let programs = source::target_directory("Cargo.toml")?.join("release");
+    let programs = source::target_directory(source::MAIN)?.join("release");
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(iter::once(programs).chain(env::split_paths(&path)))?;
 

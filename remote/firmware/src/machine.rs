@@ -18,11 +18,18 @@ pub struct Machine<P = Native> {
     alarm: Cell<Option<u64>>,
     /// Calls of [`Machine::block_on`], one inside of the other.
     depth: Cell<u32>,
+    spin: Spin,
 }
 
 impl<P: Platform> Machine<P> {
     pub(crate) const fn new(platform: P) -> Self {
-        Self { platform, arming: Cell::new(false), alarm: Cell::new(None), depth: Cell::new(0) }
+        Self {
+            platform,
+            arming: Cell::new(false),
+            alarm: Cell::new(None),
+            depth: Cell::new(0),
+            spin: Spin::new(),
+        }
     }
 
     /// The time since some moment before the start.
@@ -106,18 +113,23 @@ impl<P: Platform> Machine<P> {
         output
     }
 
-    /// Polls as long as that is cheaper than sleeping.
+    /// Polls as long as that is likely to be cheaper than sleeping.
     fn look<T>(&self, poll: &mut impl FnMut() -> Option<T>) -> Option<T> {
+        if let Some(output) = poll() {
+            return Some(output);
+        }
+        let limit = self.spin.limit(self.platform.patience());
         let start = self.platform.now();
         loop {
-            if let Some(output) = poll() {
-                return Some(output);
-            }
-            let elapsed = self.platform.now().wrapping_sub(start);
-            if !platform::take_woken() && elapsed >= self.platform.patience() {
+            if !platform::take_woken() && self.platform.now().wrapping_sub(start) >= limit {
+                self.spin.failed(limit);
                 return None;
             }
             core::hint::spin_loop();
+            if let Some(output) = poll() {
+                self.spin.succeeded();
+                return Some(output);
+            }
         }
     }
 
@@ -147,6 +159,41 @@ impl<P: Platform> Machine<P> {
     /// Has everybody polled again at this time at the latest.
     pub(crate) fn look_again(&self, ticks: u64) {
         self.alarm.set(Some(self.alarm.get().map_or(ticks, |alarm| alarm.min(ticks))));
+    }
+}
+
+/// How long looking for work is worth it, learnt from how it went before.
+///
+/// Where the main side answers at once, looking is much faster than sleeping. Where it does not, or has to wait for the
+/// very processor that we look on, looking only delays both.
+#[derive(Debug)]
+struct Spin {
+    /// Ticks; at most the platform's patience.
+    limit: Cell<u64>,
+    looks: Cell<u32>,
+}
+
+impl Spin {
+    /// One look in so many gets the platform's whole patience, or nobody would find out that times have changed.
+    const PROBE: u32 = 16;
+
+    const fn new() -> Self {
+        Self { limit: Cell::new(u64::MAX), looks: Cell::new(0) }
+    }
+
+    /// For how long to look this time.
+    fn limit(&self, patience: u64) -> u64 {
+        let looks = self.looks.get().wrapping_add(1);
+        self.looks.set(looks);
+        if looks.is_multiple_of(Self::PROBE) { patience } else { patience.min(self.limit.get()) }
+    }
+
+    fn succeeded(&self) {
+        self.limit.set(u64::MAX);
+    }
+
+    fn failed(&self, limit: u64) {
+        self.limit.set(self.limit.get().min(limit) / 2);
     }
 }
 

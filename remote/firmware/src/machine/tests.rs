@@ -124,3 +124,24 @@ fn a_task_woken_before_its_sibling_waits_is_not_forgotten() {
         assert!(machine.now() - start < 6 * MS);
     });
 }
+
+#[test]
+fn looking_that_does_not_help_is_given_up_and_tried_again_now_and_then() {
+    alone(|remote| {
+        let machine = remote.machine();
+        let polls = |machine: &crate::Machine<_>| {
+            let polls = Cell::new(0);
+            let count = poll_fn::<(), _>(|_| {
+                polls.set(polls.get() + 1);
+                Poll::Pending
+            });
+            machine.block_on(race(count, machine.pause(MS / 2)));
+            polls.get()
+        };
+        // One poll before, one while the doorbell is armed, one for the time that has come: the rest is looking.
+        let looks: Vec<u32> = (0..40).map(|_| polls(machine) - 3).collect();
+        assert!(looks[0] > 0, "{looks:?}");
+        assert!(looks[10..14].iter().all(|&looks| looks == 0), "{looks:?}");
+        assert_eq!(looks.iter().skip(10).filter(|&&looks| looks > 0).count(), 2, "{looks:?}");
+    });
+}

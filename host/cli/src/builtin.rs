@@ -40,6 +40,7 @@ images! {
     "ping": "measures round trips that the remote begins",
     "crash": "ends in the way that it is told: fault, panic, hang, ...",
     "storm": "floods the main side with messages or announcements",
+    "cat": "prints its input",
     "copy": "copies a file between granted directories",
     "matmul": "multiplies matrices and prints a checksum",
 }

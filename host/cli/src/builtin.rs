@@ -69,6 +69,29 @@ mod tests {
         assert!(find("hello").is_some());
     }
 
+    /// Type and flags of every program header of an ELF64 file.
+    #[cfg(builtin_images)]
+    fn segments(image: &Image) -> Vec<(u32, u32)> {
+        let word = |at: usize| u32::from_le_bytes(image.bytes[at..at + 4].try_into().unwrap());
+        let (first, count) = (word(32) as usize, usize::from(image.bytes[56]));
+        (0..count).map(|number| (word(first + 56 * number), word(first + 56 * number + 4))).collect()
+    }
+
+    #[cfg(builtin_images)]
+    #[test]
+    fn every_image_has_a_segment_for_each_kind_of_access_and_needs_no_other_program() {
+        const LOAD: u32 = 1;
+        const NOTE: u32 = 4;
+        for image in IMAGES {
+            let (loaded, others): (Vec<_>, Vec<_>) =
+                segments(image).into_iter().partition(|(kind, _)| *kind == LOAD);
+            let access: Vec<u32> = loaded.into_iter().map(|(_, flags)| flags & 7).collect();
+            assert_eq!(access, [5, 4, 6], "{}: read and execute, read, read and write", image.name);
+            assert!(others.iter().all(|(kind, _)| *kind == NOTE), "{}: {others:?}", image.name);
+            assert!(!others.is_empty(), "{}: no build id", image.name);
+        }
+    }
+
     #[test]
     fn an_unknown_image_is_none() {
         assert!(find("no-such-image").is_none());

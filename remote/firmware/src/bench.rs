@@ -75,10 +75,8 @@ impl Main {
     }
 
     pub(crate) fn start_with(&mut self, understood: u64) {
-        let entry = RESOURCES.rpmsg_at().unwrap() + offset::VRINGS;
         for index in [0, 1] {
-            let at = entry + vring::SIZE * index as usize;
-            self.table.store(at + vring::offset::DA, Self::ring(index) as u32).unwrap();
+            self.set_ring(index, vring::offset::DA, Self::ring(index as u64) as u32);
         }
         let frames = RESOURCES.table_len() - 56 + 4;
         self.table.store(frames, (BASE + 4096) as u32).unwrap();
@@ -94,6 +92,12 @@ impl Main {
         let kick: Box<dyn Fn(u16)> = Box::new(|_| ());
         let (link, _) = bring_up(&self.driver, understood, rings, slots, buffers, kick).unwrap();
         self.host = Some(Rpmsg::new(link, vec![Slot::new(); 8]));
+    }
+
+    /// Changes a field of a ring's entry in the table.
+    pub(crate) fn set_ring(&self, index: usize, field: usize, value: u32) {
+        let entry = RESOURCES.rpmsg_at().unwrap() + offset::VRINGS;
+        self.table.store(entry + vring::SIZE * index + field, value).unwrap();
     }
 
     /// Takes the device back, in silence as Linux does.

@@ -1,10 +1,38 @@
 //! The firmware side: entry, resource table, trace, console, files and endpoints for a coprocessor.
 //!
-//! An image is a crate with [`image!`] and a `main` that is handed a [`Remote`]. What differs between machines is
-//! behind [`platform::Platform`]; nothing here needs a heap.
+//! An image is a crate with [`image!`] and a `main` that is handed a [`Remote`]. That is connected to the main side once
+//! its driver is there; a [`Connection`] has [`Endpoint`]s, a [`Console`] and [`Files`]. Whatever may take time is an
+//! [`Operation`]: waited for in a plain loop, awaited in a task, or tried once.
+//!
+//! ```
+//! use sidecore_firmware::{Connection, Error, Remote, join};
+//!
+//! fn firmware(remote: Remote) -> Result<i32, Error> {
+//!     let connection = remote.connect()?;
+//!     let mut console = connection.console().wait()?;
+//!     console.print("serving\n").wait()?;
+//!     connection.machine().block_on(join(upper(&connection), lower(&connection))).0?;
+//!     Ok(0)
+//! }
+//!
+//! /// In a task: sends everything back in capitals.
+//! async fn upper(connection: &Connection<'_>) -> Result<(), Error> {
+//!     let endpoint = connection.open("upper").await?;
+//!     loop {
+//!         let message = endpoint.receive().await?;
+//!         let mut bytes = [0; 496];
+//!         let len = message.copy_to(&mut bytes)?.len();
+//!         bytes.make_ascii_uppercase();
+//!         endpoint.send_to(message.src(), &bytes[..len]).await?;
+//!     }
+//! }
+//! # async fn lower(connection: &Connection<'_>) -> Result<(), Error> { upper(connection).await }
+//! ```
+//!
+//! What differs between machines is behind [`platform::Platform`]; nothing here needs a heap.
 //!
 //! For the sandbox an image is linked by the host's own tool chain. Its build script passes on what the SDK asks of the
-//! linker:
+//! linker, and its profiles say `panic = "abort"`:
 //!
 //! ```no_run
 //! // build.rs, in a package that depends on `sidecore-firmware`
@@ -13,7 +41,7 @@
 //! }
 //! ```
 //!
-//! and its profiles say `panic = "abort"`. On other machines `image!` does not exist, and the rest compiles as anywhere.
+//! On machines without a platform only the parts that need none are here, and there is no `image!`.
 #![no_std]
 
 pub mod platform;

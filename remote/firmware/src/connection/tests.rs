@@ -5,10 +5,14 @@ use std::vec::Vec;
 
 use sidecore_rpmsg::{ADDR_ANY, LinkError, Name, SendError};
 use sidecore_wire::features::{EVENT_IDX, F_NS};
+use sidecore_wire::resource_table::vring;
 use sidecore_wire::status::Status;
 
 use crate::bench::{Main, NUM, alone, run, text};
 use crate::{Error, join};
+
+const NUM_AT: usize = vring::offset::NUM;
+const DA_AT: usize = vring::offset::DA;
 
 const CHANNEL: &str = "rpmsg-echo";
 
@@ -218,6 +222,37 @@ fn a_main_side_that_breaks_the_rules_is_named_and_asked_to_reset() {
         },
         script,
     );
+}
+
+#[test]
+fn rings_that_the_image_has_no_room_for_or_cannot_reach_are_refused_until_they_are_right() {
+    let lies = [
+        (0, NUM_AT, 2 * u32::from(NUM)),
+        (1, NUM_AT, 2 * u32::from(NUM)),
+        (1, DA_AT, 0x1000_0000),
+        (0, DA_AT, !0),
+    ];
+    let mut lies = lies.into_iter();
+    let script = move |main: &mut Main| {
+        if main.host.is_none() {
+            main.start();
+            if let Some((ring, field, value)) = lies.next() {
+                main.set_ring(ring, field, value);
+            }
+        } else if main.status().contains(Status::NEEDS_RESET) {
+            main.reset();
+            for ring in [0, 1] {
+                main.set_ring(ring, NUM_AT, NUM.into());
+            }
+        }
+    };
+    let ((), main) = run(
+        |remote| {
+            remote.connect().unwrap();
+        },
+        script,
+    );
+    assert!(!main.borrow().status().contains(Status::NEEDS_RESET));
 }
 
 #[test]

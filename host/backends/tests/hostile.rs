@@ -267,6 +267,13 @@ fn without_any_directory_in_the_environment_there_is_one_under_tmp_or_run() {
     }
 }
 
+#[test]
+fn a_starter_that_ignores_the_ends_of_children_has_remotes_all_the_same() {
+    let wrapper = ["sh", "-c", r#"trap '' CHLD PIPE; exec "$@""#, "sh"];
+    let text = again("as_the_environment_says", &wrapper, &[]).expect("a remote that runs");
+    assert!(text.contains("findings"), "{text}");
+}
+
 /// A script that mounts a small file system where the first argument says and runs the rest.
 const MOUNT: &str = r#"mount -t tmpfs -o "$0" sidecore-test "$1" && shift && exec "$@""#;
 

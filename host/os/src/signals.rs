@@ -28,6 +28,9 @@ impl Signals {
     /// # Errors
     /// No descriptors left.
     pub fn take() -> Result<Self, Refused> {
+        // A starter that ignored it would have us ignore it too, and no child could be waited for then.
+        // SAFETY: the default action is always allowed.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
         let mut set = empty_set();
         for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
             // SAFETY: an initialised set.

@@ -13,7 +13,7 @@ const LEAST: u64 = 0x1_0000;
 /// aarch64 with its 39-bit address spaces.
 const END: u64 = 1 << 38;
 /// Memories that a plan may have; the address map has two windows more, for the hand-over page and the stack.
-pub(super) const MAX_MEMORIES: usize = 30;
+const MAX_MEMORIES: usize = sidecore_remoteproc::MAX_MEMORIES - 2;
 /// Bytes on either side of the stack that stay unmapped.
 const GUARD: u64 = 64 << 10;
 
@@ -279,7 +279,7 @@ mod tests {
     fn one_memory_too_many_is_refused() {
         let mut memories: Vec<_> =
             (0..=MAX_MEMORIES as u64).map(|n| memory("m", None, 16 + n, Access::Read)).collect();
-        assert!(reason(&mut memories).contains("more than 30"));
+        assert!(reason(&mut memories).contains(&format!("more than {MAX_MEMORIES}")));
         memories.pop();
         assert!(try_lay_out(&mut memories).is_ok());
     }

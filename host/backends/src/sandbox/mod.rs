@@ -16,16 +16,17 @@
 //! a stack, and all other registers zero; it may read [`Entry::DOORBELL_IN`], write [`Entry::DOORBELL_OUT`], wait with
 //! `poll`, `ppoll` and `futex`, and exit. Any other system call is a crash ([`CrashKind::ForbiddenCall`]).
 //!
+//! [`Entry::DOORBELL_IN`]: sidecore_os::Entry::DOORBELL_IN
+//! [`Entry::DOORBELL_OUT`]: sidecore_os::Entry::DOORBELL_OUT
 //! [`CrashKind::ForbiddenCall`]: sidecore_remoteproc::CrashKind::ForbiddenCall
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Mapping, poll_until};
+use sidecore_os::{EventFd, Joined, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
 pub use self::config::{Config, Confinement, Lifetime};
@@ -34,7 +35,7 @@ pub use self::estate::SandboxDoorbell;
 use self::client::{Client, lost, system};
 use self::estate::Estate;
 use self::layout::{Limits, lay_out};
-use self::protocol::{Plan, Reply, Request, Setup, VERSION, Wire};
+use self::protocol::{Plan, Reply, Request, VERSION, Wire};
 use self::runtime_dir::RuntimeDir;
 use crate::Kind;
 
@@ -42,6 +43,7 @@ mod client;
 mod config;
 mod estate;
 mod layout;
+mod make;
 mod protocol;
 mod runtime_dir;
 mod stub;
@@ -83,6 +85,8 @@ pub struct Sandbox {
     dir: Option<RuntimeDir>,
     lease: Option<OwnedFd>,
     state: State,
+    /// Why, if the warden is.
+    lost: String,
     memories: MemoryMap<Arc<Mapping>>,
     estate: Option<Estate>,
     boot: Option<Boot>,
@@ -109,116 +113,6 @@ enum State {
 }
 
 impl Sandbox {
-    /// Makes a remote, with no memory yet: starts its warden.
-    ///
-    /// # Errors
-    /// The warden cannot be started; the name is bad or taken; the runtime directory cannot be used although a name or
-    /// a lifetime asks for it.
-    pub fn new(config: Config) -> Result<Self, BackendError> {
-        if !Entry::SUPPORTED {
-            return Err(BackendError::Unsupported { operation: "run firmware of this instruction set" });
-        }
-        let needs_dir = config.name.is_some() || config.lifetime != Lifetime::Tied;
-        let name = config.name.unwrap_or_else(next_name);
-        runtime_dir::check_name(&name)?;
-        let mut findings = Vec::new();
-        let opened = RuntimeDir::open(config.runtime_dir.as_deref());
-        let opened = opened.and_then(|dir| dir.listen(&name).map(|listener| (dir, listener)));
-        let listening = match opened {
-            Ok(listening) => Some(listening),
-            Err(error) if needs_dir => return Err(error),
-            Err(error) => {
-                findings.push(format!("nobody can attach: {error}"));
-                None
-            }
-        };
-        let (lease, warden_lease) = match config.lifetime {
-            Lifetime::Lease => {
-                Channel::pair().map(|(a, b)| (Some(a.into()), Some(b.into()))).map_err(system)?
-            }
-            Lifetime::Tied | Lifetime::Detached => (None, None),
-        };
-        let setup = Setup {
-            version: VERSION,
-            name: name.clone(),
-            listens: listening.is_some(),
-            leased: warden_lease.is_some(),
-            outlives: config.lifetime != Lifetime::Tied,
-            strict: config.confinement == Confinement::Strict,
-            watchdog_ms: config.watchdog.map_or(0, milliseconds),
-        };
-        let (channel, stdin) = Channel::pair().map_err(system)?;
-        let child = Child::spawn(&config.warden, WARDEN_NAME, &[&name], stdin.into());
-        let dir = listening.as_ref().map(|(dir, _)| dir);
-        let child = child.map_err(|refused| {
-            dir.inspect(|dir| runtime_dir::remove(dir.as_fd(), &name));
-            BackendError::System {
-                operation: format!("start the warden {}", config.warden.display()),
-                reason: refused.errno.to_string(),
-            }
-        })?;
-        let fds = listening.iter().flat_map(|(dir, listener)| [listener.as_fd(), dir.as_fd()]);
-        let fds: Vec<_> = fds.chain(warden_lease.as_ref().map(|lease: &OwnedFd| lease.as_fd())).collect();
-        let mut client = Client::new(channel, Some(child));
-        let told = client.tell(&setup.encode(), &fds);
-        drop(fds);
-        let mut sandbox = Self {
-            name,
-            memory_limit: config.memory_limit,
-            stack_size: config.stack_size,
-            lifetime: config.lifetime,
-            client: Some(client),
-            asked_dir: config.runtime_dir,
-            dir: listening.map(|(dir, _)| dir),
-            lease,
-            state: State::Offline,
-            memories: MemoryMap::new(),
-            estate: None,
-            boot: None,
-            joined: Joined::new().map_err(system)?,
-            waker: EventFd::new(false).map(Arc::new).map_err(system)?,
-            kicks: 0,
-            findings: (findings, Vec::new()),
-        };
-        sandbox.keep(told)?;
-        sandbox.joined.add(&*sandbox.waker).map_err(system)?;
-        sandbox.client.iter().try_for_each(|client| sandbox.joined.add(client)).map_err(system)?;
-        Ok(sandbox)
-    }
-
-    /// Finds a remote that some main side left running, by `config.name`. The next thing to do is [`Backend::attach`].
-    /// Of the rest of `config` the runtime directory and the limits matter.
-    ///
-    /// # Errors
-    /// There is no such remote, or it belongs to another user.
-    pub fn find(config: Config) -> Result<Self, BackendError> {
-        let name = config.name.ok_or(BackendError::Unsupported { operation: "be found without a name" })?;
-        runtime_dir::check_name(&name)?;
-        // A look; wardens do not wait long for those who connect.
-        drop(RuntimeDir::connect(config.runtime_dir.as_deref(), &name)?);
-        let sandbox = Self {
-            name,
-            memory_limit: config.memory_limit,
-            stack_size: config.stack_size,
-            // Whoever attaches takes nothing away by leaving; the warden knows whether a lease ends the remote.
-            lifetime: Lifetime::Detached,
-            client: None,
-            asked_dir: config.runtime_dir,
-            dir: None,
-            lease: None,
-            state: State::Found,
-            memories: MemoryMap::new(),
-            estate: None,
-            boot: None,
-            joined: Joined::new().map_err(system)?,
-            waker: EventFd::new(false).map(Arc::new).map_err(system)?,
-            kicks: 0,
-            findings: Default::default(),
-        };
-        sandbox.joined.add(&*sandbox.waker).map_err(system)?;
-        Ok(sandbox)
-    }
-
     /// What the remote is called.
     pub fn name(&self) -> &str {
         &self.name
@@ -257,7 +151,7 @@ impl Sandbox {
 
     /// Asks the warden, and takes note if it is lost.
     fn ask(&mut self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), BackendError> {
-        let Some(client) = &mut self.client else { return Err(lost("it was lost before".to_owned())) };
+        let Some(client) = &mut self.client else { return Err(lost(self.lost.clone())) };
         let answer = client.ask(request);
         self.keep(answer)
     }
@@ -270,8 +164,9 @@ impl Sandbox {
 
     /// Gives the warden up if it is lost: ends what is left of it and removes what it cannot remove itself.
     fn keep<T>(&mut self, result: Result<T, BackendError>) -> Result<T, BackendError> {
-        if matches!(result, Err(BackendError::ExecutorLost { .. })) {
+        if let Err(BackendError::ExecutorLost { reason, .. }) = &result {
             self.state = State::Lost;
+            self.lost.clone_from(reason);
             // Dropping a child kills and reaps it.
             self.client = None;
             self.forget();
@@ -297,7 +192,7 @@ impl Sandbox {
             State::Running => "running",
             State::Halted => "halted",
             State::Detached => "detached",
-            State::Lost => return Err(lost("it was lost before".to_owned())),
+            State::Lost => return Err(lost(self.lost.clone())),
         };
         Err(BackendError::WrongState { operation, state })
     }
@@ -314,7 +209,7 @@ impl Sandbox {
     fn sleep(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, BackendError> {
         loop {
             let (Some(client), Some(estate)) = (&mut self.client, &self.estate) else {
-                return Err(lost("it was lost before".to_owned()));
+                return Err(lost(self.lost.clone()));
             };
             let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
             let mut fds = [fd(client.as_fd()), fd(estate.bell.as_fd()), fd(self.waker.as_fd())];
@@ -531,16 +426,4 @@ impl Drop for Sandbox {
             self.forget();
         }
     }
-}
-
-/// A duration in milliseconds, rounded up, and 1 at least.
-fn milliseconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
-}
-
-/// A name for a remote that has none: unique among those of this process, and so on this machine for as long as the
-/// process lives.
-fn next_name() -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    format!("remote-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }

@@ -391,7 +391,9 @@ impl Warden {
     fn lose_client(&mut self) {
         self.client = None;
         self.owes_answer = false;
-        let lives_on = self.setup.outlives && (self.is_running() || self.unclaimed.is_some());
+        let of_interest =
+            self.remote.as_ref().is_some_and(Remote::is_of_interest) || self.unclaimed.is_some();
+        let lives_on = self.setup.outlives && of_interest;
         if !lives_on && self.over.is_none() {
             self.over = Some("the main side is gone".to_owned());
         }

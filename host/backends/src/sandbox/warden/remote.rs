@@ -7,8 +7,8 @@ use sidecore_os::{Change, Channel, Child, End, Entry, Errno, Origin, Stop, Ticks
 use sidecore_remoteproc::{Access, Boot, Event};
 use sidecore_wire::sandbox as page;
 
-use super::super::protocol::{MAX_MESSAGE, Refusal, StubOrder, StubReport, Wire};
-use super::super::{REMOTE_NAME, Setup};
+use super::super::REMOTE_NAME;
+use super::super::protocol::{MAX_MESSAGE, Refusal, Setup, StubOrder, StubReport, Wire};
 use super::watchdog::{Look, Watchdog};
 use super::{Estate, crash};
 
@@ -95,6 +95,11 @@ impl Remote {
     /// Whether firmware runs.
     pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// Whether there is, or will be, something to tell of it though nobody asks.
+    pub(super) fn is_of_interest(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Ending(Outcome::Ended(_)))
     }
 
     /// Kills it, whatever it is doing.

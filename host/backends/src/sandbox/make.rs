@@ -1,0 +1,137 @@
+//! How a sandbox comes to be: with a warden of its own, or by finding one.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Listener};
+use sidecore_remoteproc::{BackendError, MemoryMap};
+
+use super::client::{Client, system};
+use super::protocol::{Setup, VERSION, Wire};
+use super::runtime_dir::{self, RuntimeDir};
+use super::{Config, Confinement, Lifetime, Sandbox, State, WARDEN_NAME};
+
+impl Sandbox {
+    /// Makes a remote, with no memory yet: starts its warden.
+    ///
+    /// # Errors
+    /// The warden cannot be started; the name is bad or taken; the runtime directory cannot be used although a name or
+    /// a lifetime asks for it.
+    pub fn new(config: Config) -> Result<Self, BackendError> {
+        if !Entry::SUPPORTED {
+            return Err(BackendError::Unsupported { operation: "run firmware of this instruction set" });
+        }
+        let name = config.name.clone().unwrap_or_else(next_name);
+        let mut sandbox = Self::bare(name, &config, State::Offline)?;
+        let needs_dir = config.name.is_some() || config.lifetime != Lifetime::Tied;
+        let opened = RuntimeDir::open(config.runtime_dir.as_deref());
+        let listening = opened.and_then(|dir| dir.listen(&sandbox.name).map(|listener| (dir, listener)));
+        let listener = match listening {
+            Ok((dir, listener)) => {
+                sandbox.dir = Some(dir);
+                Some(listener)
+            }
+            Err(error) if needs_dir => return Err(error),
+            Err(error) => {
+                sandbox.findings.0.push(format!("nobody can attach: {error}"));
+                None
+            }
+        };
+        let started = sandbox.start_warden(&config, listener);
+        if started.is_err() {
+            // Nobody listens there any more.
+            sandbox.client = None;
+            sandbox.forget();
+        }
+        started.map(|()| sandbox)
+    }
+
+    /// Finds a remote that some main side left running, by `config.name`. The next thing to do is
+    /// [`attach`](sidecore_remoteproc::Backend::attach). Of the rest of `config` the runtime directory and the limits
+    /// matter.
+    ///
+    /// # Errors
+    /// There is no such remote, or it belongs to another user.
+    pub fn find(config: Config) -> Result<Self, BackendError> {
+        let name =
+            config.name.clone().ok_or(BackendError::Unsupported { operation: "be found without a name" })?;
+        // Whoever attaches takes nothing away by leaving; the warden knows whether a lease ends the remote.
+        let config = Config { lifetime: Lifetime::Detached, ..config };
+        let sandbox = Self::bare(name, &config, State::Found)?;
+        // A look; wardens do not wait long for those who connect.
+        RuntimeDir::connect(sandbox.asked_dir.as_deref(), &sandbox.name)?.hang_up();
+        Ok(sandbox)
+    }
+
+    /// Without a warden.
+    fn bare(name: String, config: &Config, state: State) -> Result<Self, BackendError> {
+        runtime_dir::check_name(&name)?;
+        let joined = Joined::new().map_err(system)?;
+        let waker = EventFd::new(false).map_err(system)?;
+        joined.add(&waker).map_err(system)?;
+        Ok(Self {
+            name,
+            memory_limit: config.memory_limit,
+            stack_size: config.stack_size,
+            lifetime: config.lifetime,
+            client: None,
+            asked_dir: config.runtime_dir.clone(),
+            dir: None,
+            lease: None,
+            state,
+            lost: String::new(),
+            memories: MemoryMap::new(),
+            estate: None,
+            boot: None,
+            joined,
+            waker: Arc::new(waker),
+            kicks: 0,
+            findings: Default::default(),
+        })
+    }
+
+    fn start_warden(&mut self, config: &Config, listener: Option<Listener>) -> Result<(), BackendError> {
+        let mut warden_lease: Option<OwnedFd> = None;
+        if config.lifetime == Lifetime::Lease {
+            let (ours, theirs) = Channel::pair().map_err(system)?;
+            (self.lease, warden_lease) = (Some(ours.into()), Some(theirs.into()));
+        }
+        let setup = Setup {
+            version: VERSION,
+            name: self.name.clone(),
+            listens: listener.is_some(),
+            leased: warden_lease.is_some(),
+            outlives: config.lifetime != Lifetime::Tied,
+            strict: config.confinement == Confinement::Strict,
+            watchdog_ms: config.watchdog.map_or(0, milliseconds),
+        };
+        let (channel, stdin) = Channel::pair().map_err(system)?;
+        let child = Child::spawn(&config.warden, WARDEN_NAME, &[&self.name], stdin.into());
+        let child = child.map_err(|refused| BackendError::System {
+            operation: format!("start the warden {}", config.warden.display()),
+            reason: refused.errno.to_string(),
+        })?;
+        let mut client = Client::new(channel, Some(child));
+        self.joined.add(&client).map_err(system)?;
+        let listening = listener.as_ref().zip(self.dir.as_ref());
+        let listening = listening.into_iter().flat_map(|(listener, dir)| [listener.as_fd(), dir.as_fd()]);
+        let fds: Vec<_> = listening.chain(warden_lease.as_ref().map(AsFd::as_fd)).collect();
+        client.tell(&setup.encode(), &fds)?;
+        self.client = Some(client);
+        Ok(())
+    }
+}
+
+/// A duration in milliseconds, rounded up, and 1 at least.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+}
+
+/// A name for a remote that has none: unique among those of this process, and so on this machine for as long as the
+/// process lives.
+fn next_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("remote-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -17,7 +17,8 @@ sidecore_remoteproc::codes! {
         "All of them together have at most 1 MiB, and none holds a NUL.";
     error 605 GRANT "grant"
         "A directory cannot be granted to the remote."
-        "Use --dir HOST[:GUEST][:ro] with a directory that exists; the remote sees it as /GUEST, or under its own name.";
+        "Use --dir HOST[:GUEST][:ro] with a directory that exists; the firmware finds it at GUEST, or as its top \
+         directory where no GUEST is given.";
     error 606 CAPTURE "capture"
         "The frames cannot be recorded to that file."
         "The message has the system's reason: check the path given to --pcap.";
@@ -43,6 +44,9 @@ sidecore_remoteproc::codes! {
     error 613 STOPPED "stopped"
         "The remote was stopped before it had done its work."
         "Nothing, if that was you.";
+    error 614 CONSOLE "console"
+        "The firmware's console cannot be served."
+        "Give the firmware buffers of at least 48 bytes: its console's messages do not fit the ones that it has.";
 }
 
 /// The tables of all crates.

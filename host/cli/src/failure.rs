@@ -40,7 +40,7 @@ impl Failure {
 
     /// Adds the reason.
     pub(crate) fn because(self, why: impl Display) -> Self {
-        self.with(|told| told.why = Some(why.to_string()))
+        self.with(|told| told.why = Some(without_number(why.to_string())))
     }
 
     /// Sets the exit status; 1 otherwise.
@@ -127,4 +127,14 @@ impl Told {
     fn advice(&self) -> Option<&'static str> {
         codes::explanation(self.code).map(|row| row.advice)
     }
+}
+
+/// The system's words for an error, without the number that the standard library puts behind them.
+fn without_number(mut why: String) -> String {
+    if let Some((words, number)) = why.rsplit_once(" (os error ")
+        && number.strip_suffix(')').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        why.truncate(words.len());
+    }
+    why
 }

@@ -15,7 +15,7 @@ use crate::output::note;
 /// What executes the firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum On {
-    /// A confined process on this machine.
+    // A confined process on this machine. (A documentation comment would make the help a long one.)
     #[default]
     Sandbox,
 }

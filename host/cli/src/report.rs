@@ -21,8 +21,11 @@ pub(crate) struct CrashReport<'r> {
 impl fmt::Display for CrashReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { image, crash, place, trace } = self;
-        let verb = if crash.kind == CrashKind::Hang { "hangs" } else { "crashed" };
-        writeln!(f, "{image} {verb}: {} ({})", Summary(crash), signal_name(crash.signal.into()))?;
+        match crash.kind {
+            // The signal is ours: it stands still by that.
+            CrashKind::Hang => writeln!(f, "{image} hangs: {}", Summary(crash))?,
+            _ => writeln!(f, "{image} crashed: {} ({})", Summary(crash), signal_name(crash.signal.into()))?,
+        }
         if let CrashKind::Fault { address } = crash.kind {
             writeln!(f, "  address    {address}")?;
         }

@@ -12,7 +12,7 @@ pub(crate) fn place(elf: &[u8], address: u64) -> Option<String> {
         start <= address && address - start < symbol.size().max(1)
     };
     let symbol = functions.filter(holds).max_by_key(object::ObjectSymbol::address)?;
-    let name = rustc_demangle::demangle(symbol.name().ok()?).to_string();
+    let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
     let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
     match address - (symbol.address() & !1) {
         0 => Some(name),

@@ -15,23 +15,39 @@ pub(crate) struct Terminal {
     written: usize,
     stdin: Option<Arc<Stdin>>,
     waker: Waker,
+    unwritten: Unwritten,
+}
+
+/// Why output could not be written, if it could not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unwritten(Arc<Mutex<Option<io::Error>>>);
+
+impl Unwritten {
+    pub(crate) fn take(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Terminal {
     /// `waker` is used when input comes. The standard input is left alone until the remote asks for some.
-    pub(crate) const fn new(waker: Waker) -> Self {
-        Self { written: 0, stdin: None, waker }
+    pub(crate) fn new(waker: Waker) -> (Self, Unwritten) {
+        let unwritten = Unwritten::default();
+        (Self { written: 0, stdin: None, waker, unwritten: unwritten.clone() }, unwritten)
     }
 }
 
 impl Console for Terminal {
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        match stream {
-            Stream::Out => write_through(&mut io::stdout().lock(), bytes)?,
-            Stream::Err => write_through(&mut io::stderr().lock(), bytes)?,
-        }
+        let written = match stream {
+            Stream::Out => write_through(&mut io::stdout().lock(), bytes),
+            Stream::Err => write_through(&mut io::stderr().lock(), bytes),
+        };
         self.written += bytes.len();
-        Ok(())
+        written.map_err(|error| {
+            let kind = error.kind();
+            *self.unwritten.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            kind.into()
+        })
     }
 
     fn written(&mut self) -> usize {

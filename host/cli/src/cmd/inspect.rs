@@ -14,10 +14,8 @@ use view::View;
 
 /// Show what is in a firmware file: segments, resource table, memory map, findings
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Works for ELF firmware of every machine, and also for files that could not be loaded: the findings
-say why."
-)]
+#[command(after_help = "\
+Works for ELF firmware of every machine, and also for files that would not be loaded: the findings say why.")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
     image: OsString,

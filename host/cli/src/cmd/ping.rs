@@ -20,11 +20,10 @@ use crate::remote::{self, On};
 
 /// Measure round trips to a remote, by message size, and check every answer
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The firmware announces an echo service and sends back every message that comes there. Latency is from just
-before a message is sent until its answer has been read; the first round trips of each size are not
-counted. With a window above 1 latency includes waiting behind the messages before."
-)]
+#[command(after_help = "\
+The firmware announces an echo service and sends back every message that comes there. Latency is from just before a \
+message is sent until its answer has been read; the first round trips of each size are not counted. With a window above \
+1 latency includes waiting behind the messages before.")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
     #[arg(default_value = "echo")]
@@ -47,10 +46,10 @@ pub(crate) struct Args {
     /// How long to wait for the service, and for each answer
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
-    /// What executes the firmware
+    /// What executes the firmware: a confined process on this machine
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
-    /// Tell everything that happens until the service is there, on the standard error, the firmware's trace included
+    /// Tell on the standard error what happens until the service is there, the firmware's trace included
     #[arg(short, long)]
     verbose: bool,
     /// Print JSON (schema sidecore.ping/1), times in nanoseconds

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sidecore_backends::sandbox::Sandbox;
 use sidecore_processor::grants::{self, Grant, Grants};
-use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console, files};
+use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console, echo, files};
 use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
 use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 
@@ -22,7 +22,7 @@ use crate::output::note;
 use crate::remote::{self, OURS, On};
 use crate::report::CrashReport;
 use crate::symbols;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Unwritten};
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Record all rpmsg frames to a pcapng file (link type 147)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// What executes the firmware
+    /// What executes the firmware: a confined process on this machine
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
@@ -70,14 +70,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let interrupts = Interrupts::catch(processor.waker())?;
 
     let arguments: Vec<&[u8]> = args.args.iter().map(|argument| argument.as_bytes()).collect();
-    let console = console::offer(Terminal::new(processor.waker()), &arguments);
+    let (terminal, unwritten) = Terminal::new(processor.waker());
+    let console = console::offer(terminal, &arguments);
     let cannot =
         |error| Failure::new(codes::ARGUMENTS, "cannot pass the arguments on").because(error).status(OURS);
     processor.offer(console.map_err(cannot)?);
     processor.offer(files::offer(grants));
+    processor.offer(echo::offer());
 
     processor.start().map_err(|error| remote::remote(&image, &error))?;
-    Session::new(args, image, processor).attend(&interrupts)
+    Session::new(args, image, processor, unwritten).attend(&interrupts)
 }
 
 /// A remote that runs, and what is to be told of it.
@@ -86,6 +88,7 @@ struct Session<'a> {
     image: Image,
     processor: Processor<Sandbox>,
     trace: Option<TraceFollower>,
+    unwritten: Unwritten,
     /// The exit code that the firmware said over its console, and when.
     finished: Option<(i32, Instant)>,
 }
@@ -96,10 +99,10 @@ const GRACE: Duration = Duration::from_millis(500);
 const TRACE_LOOK: Duration = Duration::from_millis(20);
 
 impl<'a> Session<'a> {
-    fn new(args: &'a Args, image: Image, processor: Processor<Sandbox>) -> Self {
+    fn new(args: &'a Args, image: Image, processor: Processor<Sandbox>, unwritten: Unwritten) -> Self {
         let trace =
             processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
-        let session = Self { args, image, processor, trace, finished: None };
+        let session = Self { args, image, processor, trace, unwritten, finished: None };
         if args.verbose {
             remote::describe(&session.processor);
         }
@@ -139,11 +142,10 @@ impl<'a> Session<'a> {
             }
             Event::Service { service: "console", event: ServiceEvent::Failed { reason }, .. } => {
                 self.stop();
-                // As a program that writes to a pipe which nobody reads.
-                if self.processor.ended().is_some() && reason.contains("Broken pipe") {
-                    return Err(Failure::Unread);
-                }
-                return Err(Failure::new(codes::OUTPUT, "the console is lost").because(reason).status(OURS));
+                return Err(match self.unwritten.take() {
+                    Some(error) => Failure::output(error).status(OURS),
+                    None => Failure::new(codes::CONSOLE, "there is no console").because(reason).status(OURS),
+                });
             }
             Event::Ended(Ended::Crashed(crash)) => self.report(crash),
             event if self.args.verbose || is_warning(event) => note(event),

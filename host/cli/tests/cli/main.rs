@@ -1,0 +1,10 @@
+//! The command as a user meets it: output, exit codes, signals, and what it leaves behind.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod bench;
+mod data;
+mod ends;
+mod files;
+mod signals;
+mod transcripts;

@@ -13,7 +13,8 @@ use crate::watchdog;
 const LIMIT: Duration = Duration::from_secs(120);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    // What fails is printed; it belongs in a fuzz corpus, or in a test of its own.
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn no_device_gets_our_driver_to_do_wrong(bytes in vec(any::<u8>(), 0..1500)) {

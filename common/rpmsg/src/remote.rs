@@ -3,7 +3,7 @@
 //! A remote touches a vdev's rings only once it has seen DRIVER_OK; it looks at the status on every kick and on every
 //! poll alike ([`table::Device::poll`]), so that neither a lost nor an early kick matters. When it answers
 //! [`Change::Started`](sidecore_virtio::status::Change::Started), [`attach`] makes the link, and the remote announces
-//! its services once.
+//! its services once. Only where a driver shows no status ([`attach_bare`]) is its first kick the condition.
 
 use core::cell::Cell;
 use core::fmt;
@@ -15,6 +15,7 @@ use sidecore_virtio::transport::{DeviceTransport, NotOffered};
 use sidecore_virtio::{Notify, RingFeatures};
 use sidecore_wire::resource_table::Vring;
 use sidecore_wire::split::Layout;
+use sidecore_wire::status::Status;
 
 use crate::LinkError;
 use crate::link::vring::{Device, FROM_DEVICE, TO_DEVICE};
@@ -44,10 +45,43 @@ where
     let features = vdev.accepted()?;
     let ring_features = RingFeatures::of(features);
     let (from_device, to_device) = (vdev.vring(FROM_DEVICE as u8)?, vdev.vring(TO_DEVICE as u8)?);
-    let tx = split::Device::new(place(&map, FROM_DEVICE, &from_device)?, ring_features);
-    let rx = split::Device::new(place(&map, TO_DEVICE, &to_device)?, ring_features);
+    let mut tx = split::Device::new(place(&map, FROM_DEVICE, &from_device)?, ring_features);
+    let mut rx = split::Device::new(place(&map, TO_DEVICE, &to_device)?, ring_features);
+    // Who has not even said that it knows how to drive the device has chosen no features, either (3.1.1): OpenAMP's
+    // driver, which writes DRIVER_OK alone, accepts the event index wherever it is offered and never uses it.
+    if ring_features.event_index && !vdev.status().contains(Status::DRIVER) {
+        tx = tx.notifying_always();
+        rx = rx.notifying_always();
+    }
     let notify = notify([from_device.notifyid, to_device.notifyid]);
     Ok((Device::new(tx, rx, map, notify, cancelled)?, features))
+}
+
+/// Makes the link of a driver that has no registers, where both sides know beforehand where the rings are: rpmsg-lite's.
+/// To be called at the driver's first kick, since nothing else tells that the rings are there. The notify ids of
+/// `rings` are not looked at.
+///
+/// rpmsg-lite's driver marks all buffers as writable, and says of both queues that it wants no notification but
+/// waits for one with each frame; so it is notified of each.
+///
+/// # Errors
+/// The rings are not where they can be.
+pub fn attach_bare<N, S, O, const W: usize>(
+    rings: [Vring; 2],
+    map: AddressMap<O, W>,
+    cancelled: S,
+    notify: N,
+) -> Result<RemoteLink<N, S, O, W>, AttachError>
+where
+    N: Notify,
+    S: AsRef<[Cell<u16>]>,
+    O: Clone,
+{
+    let [from_device, to_device] = rings;
+    let none = RingFeatures::default();
+    let tx = split::Device::new(place(&map, FROM_DEVICE, &from_device)?, none).notifying_always();
+    let rx = split::Device::new(place(&map, TO_DEVICE, &to_device)?, none).reading_writable();
+    Ok(Device::new(tx, rx, map, notify, cancelled)?)
 }
 
 /// Finds a ring where the driver put it.
@@ -133,3 +167,7 @@ impl fmt::Display for AttachError {
 }
 
 impl core::error::Error for AttachError {}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

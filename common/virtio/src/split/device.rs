@@ -31,6 +31,12 @@ pub struct Device<O = ()> {
     /// How far the driver's index can be ahead of `returned`.
     window: u16,
     features: RingFeatures,
+    /// Whether the driver tells by the event index what it wants to be notified of.
+    by_event: bool,
+    /// The driver's flags that say that it wants no notification.
+    heeded: u16,
+    /// What a descriptor's flags must not have where one buffer to be read is expected.
+    unreadable: u16,
 }
 
 impl<O: Clone> Device<O> {
@@ -50,7 +56,24 @@ impl<O: Clone> Device<O> {
             first: used,
             window: num.wrapping_sub(used),
             features,
+            by_event: features.event_index,
+            heeded: AVAIL_NO_INTERRUPT,
+            unreadable: DESC_NEXT | DESC_INDIRECT | DESC_WRITE,
         }
+    }
+
+    /// Notifies the driver of everything, whatever it says: for drivers that do not mean it. rpmsg-lite's says once
+    /// and for all that it wants no notification, and waits for them; OpenAMP's accepts the event index and then
+    /// neither reads nor writes it. What this device says of its own wishes, both kinds of driver understand.
+    #[must_use]
+    pub fn notifying_always(self) -> Self {
+        Self { by_event: false, heeded: 0, ..self }
+    }
+
+    /// Takes single buffers to be read that are marked as writable, too: rpmsg-lite's driver marks all of them.
+    #[must_use]
+    pub fn reading_writable(self) -> Self {
+        Self { unreadable: DESC_NEXT | DESC_INDIRECT, ..self }
     }
 }
 
@@ -152,11 +175,11 @@ impl<O> DeviceQueue for Device<O> {
             return Err(self.bad_head(head));
         };
         let (len, flags, _) = unpack(word);
-        let wanted = match direction {
-            Direction::ToDevice => 0,
-            Direction::FromDevice => DESC_WRITE,
+        let (looked_at, wanted) = match direction {
+            Direction::ToDevice => (self.unreadable, 0),
+            Direction::FromDevice => (DESC_NEXT | DESC_INDIRECT | DESC_WRITE, DESC_WRITE),
         };
-        if flags & (DESC_NEXT | DESC_INDIRECT | DESC_WRITE) != wanted {
+        if flags & looked_at != wanted {
             return Err(bad_flags(head, flags));
         }
         Ok(Buffer { addr: DeviceAddr(addr), len, direction })
@@ -181,10 +204,10 @@ impl<O> DeviceQueue for Device<O> {
         self.published.set(new);
         // Full: as in the driver's `publish`.
         full_fence();
-        if self.features.event_index {
+        if self.by_event {
             need_event(self.parts.used_event.load(), new, old)
         } else {
-            self.parts.available_flags.load() & AVAIL_NO_INTERRUPT == 0
+            self.parts.available_flags.load() & self.heeded == 0
         }
     }
 

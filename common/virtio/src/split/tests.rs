@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use sidecore_mem::{AddressMap, DeviceAddr, Memory, Region};
-use sidecore_wire::split::Layout;
+use sidecore_wire::split::{AVAIL_NO_INTERRUPT, Layout};
 
 use super::*;
 use crate::{Buffer, DeviceQueue, Direction, DriverQueue, QueueError, RingFeatures, Used};
@@ -245,6 +245,50 @@ fn a_device_starts_at_the_used_index_it_finds() {
     device.add_used(3, 0);
     let _ = device.publish();
     assert_eq!((parts.used_index.load(), parts.used.load(0)[0]), (9, 3));
+}
+
+#[test]
+fn a_driver_that_is_not_believed_is_notified_of_everything_and_told_every_wish() {
+    for features in [PLAIN, FULL] {
+        let Pair { driver, device, parts } = pair(4, features);
+        let device = device.notifying_always();
+        for turn in 0..10 {
+            // Neither the flag nor the event index asks for anything.
+            parts.available_flags.store(AVAIL_NO_INTERRUPT);
+            parts.used_event.store(0x8000);
+            let head = driver.add(&[buffer(0, 0)]).unwrap();
+            let _ = driver.publish();
+            assert_eq!(device.pop_available(), Ok(Some(head)));
+            device.add_used(head, 0);
+            assert!(device.publish(), "{features:?}, turn {turn}");
+            assert!(!device.publish(), "nothing new to tell");
+            driver.free(driver.pop_used().unwrap().unwrap().head).unwrap();
+            // A driver without the event index looks at the flag, one with it at the event.
+            device.disable_notifications();
+            assert!(!device.enable_notifications());
+            assert_eq!(parts.used_flags.load(), 0);
+            if features.event_index {
+                assert_eq!(parts.available_event.load(), turn + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn buffers_to_be_read_may_be_marked_writable_only_where_that_was_asked_for() {
+    let Pair { driver, device, .. } = pair(4, PLAIN);
+    driver.add(&[writable(0x100, 8)]).unwrap();
+    driver.add(&[buffer(0x200, 8)]).unwrap();
+    driver.add(&[buffer(0x300, 8), buffer(0x400, 8)]).unwrap();
+    let _ = driver.publish();
+    assert!(device.pop_single(Direction::ToDevice).is_err_and(|error| error.is_peer()));
+    let device = device.reading_writable();
+    let next = || device.pop_single(Direction::ToDevice).map(|popped| popped.unwrap().1);
+    assert_eq!(next(), Ok(buffer(0x100, 8)));
+    assert_eq!(next(), Ok(buffer(0x200, 8)));
+    assert!(next().is_err_and(|error| error.is_peer()), "a chain is none the less a chain");
+    // What is to be written must be writable for all that.
+    assert!(device.single(1, Direction::FromDevice).is_err_and(|error| error.is_peer()));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! The format is that of Linux' debugfs: text from the beginning of the buffer up to the first NUL, with no offsets and
 //! no wake-up. Firmware appends until the buffer is full, and then stops, begins again, or overwrites in a circle; a
-//! [`TraceFollower`] tells these apart as far as the bytes allow.
+//! [`TraceFollower`] tells these apart as far as the bytes allow. Firmware of ours goes round in a circle and lets a NUL
+//! go ahead of it: text behind the first NUL that reaches to the buffer's end is then the older part.
 //!
 //! The text is the firmware's, so it is escaped: printable characters, line feeds and tabs stand for themselves, all else
 //! as `\x1b` or `\u{202e}`. No work exceeds the length of the buffer.
@@ -28,7 +29,7 @@ pub struct TraceBuffer {
     pub len: u32,
 }
 
-/// What a trace buffer says now: its text up to the first NUL, escaped.
+/// What a trace buffer says now, oldest first, escaped.
 ///
 /// # Errors
 /// The buffer is not in one of the memories.
@@ -36,7 +37,7 @@ pub fn read_trace<O: Clone, const N: usize>(
     map: &AddressMap<O, N>,
     trace: &TraceBuffer,
 ) -> Result<String, MapError> {
-    let bytes = snapshot(map, trace)?;
+    let Snapshot { bytes, .. } = snapshot(map, trace)?;
     let mut text = String::new();
     push_text(&mut text, &bytes);
     Ok(text)
@@ -85,12 +86,15 @@ impl TraceFollower {
         &mut self,
         map: &AddressMap<O, N>,
     ) -> Result<TraceChange, MapError> {
-        let mut now = snapshot(map, &self.trace)?;
+        let Snapshot { bytes: mut now, circular } = snapshot(map, &self.trace)?;
         if now.len() < self.trace.len as usize {
             // The rest of a character that is being written comes with the next look.
             now.truncate(now.len() - unfinished(&now));
         }
-        let change = compare(&self.told, &now);
+        // With its NUL at the very end, a circle looks like a buffer that has been filled once.
+        let full = now.len() + 1 == self.trace.len as usize;
+        let slides = circular || full && overlap(&self.told, &now) > 0;
+        let change = if slides { slide(&self.told, &now) } else { compare(&self.told, &now) };
         self.told = now;
         Ok(change)
     }
@@ -119,18 +123,62 @@ fn compare(before: &[u8], now: &[u8]) -> TraceChange {
     }
 }
 
-/// A private copy of the buffer's text, up to the first NUL.
+/// What is new in a circle's text, whose older end may be gone.
+fn slide(before: &[u8], now: &[u8]) -> TraceChange {
+    let known = overlap(before, now);
+    let (old, new) = now.split_at(known);
+    let mut text = String::new();
+    push_text(&mut text, new);
+    match (old, new) {
+        ([], _) => TraceChange::Rewritten(text),
+        (_, []) => TraceChange::Nothing,
+        _ => TraceChange::Appended(text),
+    }
+}
+
+/// Length of the longest end of `before` that `now` begins with (Knuth, Morris and Pratt: linear whatever the bytes).
+fn overlap(before: &[u8], now: &[u8]) -> usize {
+    let mut borders: Vec<usize> = Vec::with_capacity(now.len());
+    let step = |borders: &[usize], mut len: usize, byte: u8| {
+        while len > 0 && now.get(len) != Some(&byte) {
+            len = borders[len - 1];
+        }
+        len + usize::from(now.get(len) == Some(&byte))
+    };
+    for (index, &byte) in now.iter().enumerate() {
+        let border = borders.last().map_or(0, |&last| step(&borders, last, byte));
+        borders.push(if index == 0 { 0 } else { border });
+    }
+    before.iter().fold(0, |len, &byte| step(&borders, len, byte))
+}
+
+/// A private copy of a buffer's text.
+struct Snapshot {
+    /// The text, oldest first.
+    bytes: Vec<u8>,
+    /// The text has gone round behind a NUL.
+    circular: bool,
+}
+
 fn snapshot<O: Clone, const N: usize>(
     map: &AddressMap<O, N>,
     trace: &TraceBuffer,
-) -> Result<Vec<u8>, MapError> {
+) -> Result<Snapshot, MapError> {
     let len = trace.len as usize;
     let region = map.resolve(trace.at, len)?;
     let mut bytes = alloc::vec![0; len];
     region.read(0, &mut bytes).expect("the region is as long as the buffer");
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(len);
-    bytes.truncate(end);
-    Ok(bytes)
+    let circular = end < len && bytes.last().is_some_and(|&last| last != 0);
+    if circular {
+        bytes.rotate_left(end);
+        let older = bytes.iter().position(|&byte| byte != 0).unwrap_or(0);
+        bytes.drain(..older);
+        bytes.retain(|&byte| byte != 0);
+    } else {
+        bytes.truncate(end);
+    }
+    Ok(Snapshot { bytes, circular })
 }
 
 /// How many bytes at the end begin a character that is not complete.

@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
@@ -131,5 +132,59 @@ proptest! {
         push_text(&mut whole, &written[..complete]);
         // A line feed in the next piece makes its carriage return part of a line's end after the fact.
         prop_assert_eq!(told.replace("\\x0d\n", "\n"), whole.replace("\\x0d\n", "\n"));
+    }
+}
+
+/// Writes as our firmware does: round in a circle, with a NUL ahead of the text.
+struct Circle<'m> {
+    map: &'m AddressMap<(), 4>,
+    len: usize,
+    at: usize,
+}
+
+impl Circle<'_> {
+    fn append(&mut self, text: &[u8]) {
+        for &byte in text {
+            write(self.map, (self.at + 1) % self.len, b"\0");
+            write(self.map, self.at, &[byte]);
+            self.at = (self.at + 1) % self.len;
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_read_from_its_oldest_byte_and_followed_without_a_loss() {
+    let (map, trace) = buffer(16);
+    let mut circle = Circle { map: &map, len: 16, at: 0 };
+    let mut follower = TraceFollower::new(trace.clone());
+    let (mut all, mut told) = (String::new(), String::new());
+    for number in 0..200_u32 {
+        let line = alloc::format!("{number:x}.");
+        circle.append(line.as_bytes());
+        all.push_str(&line);
+        let text = read_trace(&map, &trace).unwrap();
+        assert!(all.ends_with(&text), "{text}");
+        assert!(text.len() >= 14.min(all.len()), "{text}");
+        match follower.poll(&map).unwrap() {
+            TraceChange::Appended(new) => told.push_str(&new),
+            other => panic!("{other:?} at {number}"),
+        }
+        assert_eq!(told, all);
+    }
+    assert_eq!(follower.poll(&map).unwrap(), TraceChange::Nothing);
+    circle.append(b"more than the buffer holds");
+    assert!(matches!(follower.poll(&map).unwrap(), TraceChange::Rewritten(_)));
+}
+
+#[test]
+fn an_overlap_is_the_longest_one_whatever_the_bytes() {
+    let naive = |before: &[u8], now: &[u8]| {
+        (0..=before.len().min(now.len())).rev().find(|&len| before.ends_with(&now[..len])).unwrap()
+    };
+    for seed in 0..4096_u32 {
+        let bit = |at: u32| b'a' + (seed >> at & 1) as u8;
+        let before: Vec<u8> = (0..6).map(bit).collect();
+        let now: Vec<u8> = (6..12).map(bit).collect();
+        assert_eq!(overlap(&before, &now), naive(&before, &now), "{before:?} {now:?}");
     }
 }

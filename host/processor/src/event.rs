@@ -159,6 +159,55 @@ pub enum Ended {
     Lost(BackendError),
 }
 
+impl Event {
+    /// Whether it is of a kind that a remote can make happen without end, and so one with a count.
+    #[must_use]
+    pub const fn is_repeatable(&self) -> bool {
+        matches!(
+            self,
+            Self::AnnouncementRefused { .. }
+                | Self::ServiceMisused { .. }
+                | Self::MessagesLost { .. }
+                | Self::Dropped { .. }
+        )
+    }
+
+    /// Adds the count of a later event to this one, where both are of the same repeatable kind and concern the same
+    /// thing; whether they did.
+    pub fn merge(&mut self, later: &Self) -> bool {
+        let add = |count: &mut u32, more: u32| *count = count.saturating_add(more);
+        match (self, later) {
+            (
+                Self::AnnouncementRefused { device, error, count },
+                Self::AnnouncementRefused { device: same, error: latest, count: more },
+            ) if device == same => {
+                *error = *latest;
+                add(count, *more);
+            }
+            (
+                Self::ServiceMisused { device, service, error, count },
+                Self::ServiceMisused { device: same, service: same_service, error: latest, count: more },
+            ) if device == same && service == same_service => {
+                *error = *latest;
+                add(count, *more);
+            }
+            (
+                Self::MessagesLost { device, addr, count },
+                Self::MessagesLost { device: same, addr: same_addr, count: more },
+            ) if device == same && addr == same_addr => add(count, *more),
+            (Self::Dropped { device, frames }, Self::Dropped { device: same, frames: more })
+                if device == same =>
+            {
+                add(&mut frames.unknown_destination, more.unknown_destination);
+                add(&mut frames.malformed, more.malformed);
+                add(&mut frames.bad_announcement, more.bad_announcement);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,7 +286,7 @@ const WAITING: usize = 1024;
 impl Events {
     pub(crate) fn push(&self, event: Event) {
         let mut queue = self.queue.borrow_mut();
-        if queue.iter_mut().rev().any(|waiting| merge(waiting, &event)) {
+        if event.is_repeatable() && queue.iter_mut().rev().any(|waiting| waiting.merge(&event)) {
             return;
         }
         if queue.len() < WAITING || matches!(event, Event::Ended(_)) {
@@ -255,43 +304,5 @@ impl Events {
 
     pub(crate) fn clear(&self) {
         self.queue.borrow_mut().clear();
-    }
-}
-
-/// Adds an event to one that waits, where both are of the same repeatable kind.
-fn merge(waiting: &mut Event, new: &Event) -> bool {
-    match (waiting, new) {
-        (
-            Event::AnnouncementRefused { device, error, count },
-            Event::AnnouncementRefused { device: new_device, error: new_error, .. },
-        ) if device == new_device => {
-            *error = *new_error;
-            *count = count.saturating_add(1);
-            true
-        }
-        (
-            Event::ServiceMisused { device, service, error, count },
-            Event::ServiceMisused { device: new_device, service: new_service, error: new_error, .. },
-        ) if device == new_device && service == new_service => {
-            *error = *new_error;
-            *count = count.saturating_add(1);
-            true
-        }
-        (
-            Event::MessagesLost { device, addr, count },
-            Event::MessagesLost { device: new_device, addr: new_addr, .. },
-        ) if device == new_device && addr == new_addr => {
-            *count = count.saturating_add(1);
-            true
-        }
-        (Event::Dropped { device, frames }, Event::Dropped { device: new_device, frames: new })
-            if device == new_device =>
-        {
-            frames.unknown_destination = frames.unknown_destination.saturating_add(new.unknown_destination);
-            frames.malformed = frames.malformed.saturating_add(new.malformed);
-            frames.bad_announcement = frames.bad_announcement.saturating_add(new.bad_announcement);
-            true
-        }
-        _ => false,
     }
 }

@@ -89,6 +89,10 @@ struct Session<'a> {
     processor: Processor<Sandbox>,
     trace: Option<TraceFollower>,
     unwritten: Unwritten,
+    /// What happens again and again, with counts, until it is told.
+    repeated: Vec<Event>,
+    /// When some of that was told last.
+    told: Option<Instant>,
     /// The exit code that the firmware said over its console, and when.
     finished: Option<(i32, Instant)>,
 }
@@ -97,12 +101,23 @@ struct Session<'a> {
 const GRACE: Duration = Duration::from_millis(500);
 /// How often a trace is looked at: nobody rings when the firmware writes to it.
 const TRACE_LOOK: Duration = Duration::from_millis(20);
+/// How often the same thing is told.
+const REPEAT: Duration = Duration::from_secs(1);
 
 impl<'a> Session<'a> {
     fn new(args: &'a Args, image: Image, processor: Processor<Sandbox>, unwritten: Unwritten) -> Self {
         let trace =
             processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
-        let session = Self { args, image, processor, trace, unwritten, finished: None };
+        let session = Self {
+            args,
+            image,
+            processor,
+            trace,
+            unwritten,
+            repeated: Vec::new(),
+            told: None,
+            finished: None,
+        };
         if args.verbose {
             remote::describe(&session.processor);
         }
@@ -114,11 +129,13 @@ impl<'a> Session<'a> {
         loop {
             let grace = self.finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
             let look = self.trace.as_ref().map(|_| TRACE_LOOK);
-            self.processor.wait([grace, look].into_iter().flatten().min());
+            let again = self.told.filter(|_| !self.repeated.is_empty()).map(|_| REPEAT);
+            self.processor.wait([grace, look, again].into_iter().flatten().min());
             self.follow_trace();
             while let Some(event) = self.processor.event() {
                 self.take(&event)?;
             }
+            self.tell_repeated();
             if let Some(ended) = self.processor.ended() {
                 return Ok(ExitCode::from(self.exit_code(&ended)));
             }
@@ -147,11 +164,37 @@ impl<'a> Session<'a> {
                     None => Failure::new(codes::CONSOLE, "there is no console").because(reason).status(OURS),
                 });
             }
-            Event::Ended(Ended::Crashed(crash)) => self.report(crash),
+            Event::Ended(Ended::Crashed(crash)) => {
+                self.told = None;
+                self.tell_repeated();
+                self.report(crash);
+            }
+            Event::Ended(ended) => {
+                self.told = None;
+                self.tell_repeated();
+                if self.args.verbose || matches!(ended, Ended::Lost(_)) {
+                    note(ended);
+                }
+            }
+            event if event.is_repeatable() => self.repeat(event),
             event if self.args.verbose || is_warning(event) => note(event),
             _ => {}
         }
         Ok(())
+    }
+
+    fn repeat(&mut self, event: &Event) {
+        if !self.repeated.iter_mut().any(|untold| untold.merge(event)) {
+            self.repeated.push(event.clone());
+        }
+    }
+
+    /// Tells what happened again and again: at once the first time, and then once a second.
+    fn tell_repeated(&mut self) {
+        if !self.repeated.is_empty() && self.told.is_none_or(|told| told.elapsed() >= REPEAT) {
+            self.repeated.drain(..).for_each(|event| note(&event));
+            self.told = Some(Instant::now());
+        }
     }
 
     fn report(&self, crash: &Crash) {
@@ -206,7 +249,6 @@ fn is_warning(event: &Event) -> bool {
             | Event::ServiceAnnounced { .. }
             | Event::ServiceWithdrawn { .. }
             | Event::Service { .. }
-            | Event::Ended(Ended::Exited { .. } | Ended::Stopped)
     )
 }
 

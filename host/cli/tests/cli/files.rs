@@ -42,7 +42,7 @@ fn no_path_leads_out_of_what_was_granted_and_read_only_is_read_only() {
     symlink("..", inner.join("up")).unwrap();
     let dir = inner.display().to_string();
     for from in ["../secret", "link", "up/secret", "/etc/passwd", outside.to_str().unwrap()] {
-        let (code, stderr) = copy(&[dir.clone()], from, "out");
+        let (code, stderr) = copy(std::slice::from_ref(&dir), from, "out");
         assert_eq!(code, 1, "{from}: {stderr}");
         assert!(!inner.join("out").exists(), "{from}");
     }

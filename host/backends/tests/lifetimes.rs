@@ -266,6 +266,18 @@ fn a_killed_warden_takes_the_remote_with_it_and_is_missed() {
 }
 
 #[test]
+fn a_killed_warden_is_missed_by_a_main_side_that_attached() {
+    let dir = Dir::new();
+    drop(run(with(Lifetime::Detached, dir.named("adopted")), working));
+    let mut sandbox = attach(dir.named("adopted"));
+    let pids = pids("adopted");
+    kill(pids[0], Signal::KILL);
+    let error = sandbox.wait(Some(PATIENCE), &mut || false).unwrap_err();
+    assert_eq!(error.to_string(), "warden is gone: it closed the connection");
+    assert_gone(&dir, pids);
+}
+
+#[test]
 fn a_warden_that_is_stopped_for_a_while_goes_on() {
     let dir = Dir::new();
     let mut sandbox = run(dir.named("slow"), working);

@@ -1,6 +1,6 @@
 //! How a sandbox comes to be: with a warden of its own, or by finding one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Sandbox {
         let mut sandbox = Self::bare(name, &config, State::Offline)?;
         let needs_dir = config.name.is_some() || config.lifetime != Lifetime::Tied;
         let opened = RuntimeDir::open(config.runtime_dir.as_deref());
-        let listening = opened.and_then(|dir| dir.listen(&sandbox.name).map(|listener| (dir, listener)));
+        let listening = opened.and_then(|mut dir| dir.listen(&sandbox.name).map(|listener| (dir, listener)));
         let listener = match listening {
             Ok((dir, listener)) => {
                 sandbox.dir = Some(dir);
@@ -61,7 +61,7 @@ impl Sandbox {
         let config = Config { lifetime: Lifetime::Detached, ..config };
         let sandbox = Self::bare(name, &config, State::Found)?;
         // A look; wardens do not wait long for those who connect.
-        RuntimeDir::connect(sandbox.asked_dir.as_deref(), &sandbox.name)?.hang_up();
+        RuntimeDir::connect(sandbox.asked_dir.as_deref(), &sandbox.name)?.1.hang_up();
         Ok(sandbox)
     }
 
@@ -93,10 +93,10 @@ impl Sandbox {
     }
 
     fn start_warden(&mut self, config: &Config, listener: Option<Listener>) -> Result<(), BackendError> {
-        let mut warden_lease: Option<OwnedFd> = None;
+        let mut warden_lease = None;
         if config.lifetime == Lifetime::Lease {
             let (ours, theirs) = Channel::pair().map_err(system)?;
-            (self.lease, warden_lease) = (Some(ours.into()), Some(theirs.into()));
+            (self.lease, warden_lease) = (Some(ours), Some(theirs));
         }
         let setup = Setup {
             version: VERSION,

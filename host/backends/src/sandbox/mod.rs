@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_os::{EventFd, Joined, Mapping, poll_until};
+use sidecore_os::{Channel, EventFd, Joined, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
 pub use self::config::{Config, Confinement, Lifetime};
@@ -83,7 +83,7 @@ pub struct Sandbox {
     /// Where to look for the warden's socket, and where it was made.
     asked_dir: Option<PathBuf>,
     dir: Option<RuntimeDir>,
-    lease: Option<OwnedFd>,
+    lease: Option<Channel>,
     state: State,
     /// Why, if the warden is.
     lost: String,
@@ -126,7 +126,7 @@ impl Sandbox {
     /// The lease of a remote with [`Lifetime::Lease`]: a descriptor to keep, to hand to a child or to send to another
     /// process. When its last copy is closed the remote ends. Until it is taken this sandbox holds it.
     pub fn take_lease(&mut self) -> Option<OwnedFd> {
-        self.lease.take()
+        self.lease.take().map(Into::into)
     }
 
     /// Asks the remote to ring from now on, for callers who wait for [`AsFd::as_fd`] to become readable instead of
@@ -314,13 +314,14 @@ impl Backend for Sandbox {
 
     fn attach(&mut self) -> Result<(), BackendError> {
         self.expect_state("attach", State::Found)?;
-        let mut client = Client::new(RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?, None);
+        let (dir, channel) = RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?;
+        let mut client = Client::new(channel, None);
         let (Reply::Attached(attached), fds) = client.ask(&Request::Attach(VERSION))? else {
             return Err(lost("it gave an answer to another question".to_owned()));
         };
         self.take_estate(&attached.plan, fds)?;
         self.joined.add(&client).map_err(system)?;
-        self.client = Some(client);
+        (self.client, self.dir) = (Some(client), Some(dir));
         self.findings.1 = attached.findings;
         self.boot = Some(attached.boot);
         self.state = State::Running;
@@ -413,7 +414,7 @@ impl AsFd for Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let stays = self.state == State::Running && self.lifetime != Lifetime::Tied && self.lease.is_none();
-        drop(self.lease.take());
+        self.lease.take().into_iter().for_each(Channel::hang_up);
         let Some(mut client) = self.client.take() else { return }; // It was left or lost.
         if stays {
             return client.leave();

@@ -24,6 +24,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 pub(super) struct RuntimeDir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Device and number of the socket that was made here.
+    made: Option<(u64, u64)>,
 }
 
 impl RuntimeDir {
@@ -42,14 +44,14 @@ impl RuntimeDir {
     }
 
     /// Connects to the warden of the remote `name`, in whichever of the directories it is.
-    pub(super) fn connect(asked: Option<&Path>, name: &str) -> Result<Channel, BackendError> {
+    pub(super) fn connect(asked: Option<&Path>, name: &str) -> Result<(Self, Channel), BackendError> {
         let operation = format!("attach to the remote {name:?}");
         let mut reason = "no such remote".to_owned();
         for path in candidates(asked) {
             let Ok(fd) = open_dir(&path) else { continue };
             match connect_patiently(fd.as_fd(), &file_name(name)) {
                 Ok(channel) => match check_peer(&channel) {
-                    Ok(()) => return Ok(channel),
+                    Ok(()) => return Ok((Self { fd, path, made: None }, channel)),
                     Err(why) => reason = why,
                 },
                 Err(Errno::NOENT) => {}
@@ -62,7 +64,13 @@ impl RuntimeDir {
     }
 
     /// Removes what dead wardens left, then listens as `name`.
-    pub(super) fn listen(&self, name: &str) -> Result<Listener, BackendError> {
+    pub(super) fn listen(&mut self, name: &str) -> Result<Listener, BackendError> {
+        let listener = self.bind(name)?;
+        self.made = self.identity(&file_name(name));
+        Ok(listener)
+    }
+
+    fn bind(&self, name: &str) -> Result<Listener, BackendError> {
         let operation = || format!("listen for the remote {name:?} in {}", self.path.display());
         let refuse = |reason: String| BackendError::System { operation: operation(), reason };
         let _lock = self.lock().map_err(refuse)?;
@@ -76,11 +84,13 @@ impl RuntimeDir {
         })
     }
 
-    /// Removes the socket of a warden that is gone. One that lives keeps it.
+    /// Removes the socket of a warden that is gone. Another that lives meanwhile by that name keeps its own.
     pub(super) fn forget(&self, name: &str) {
-        if let Ok(_lock) = self.lock() {
-            self.remove_if_dead(&file_name(name));
+        let Ok(_lock) = self.lock() else { return };
+        if self.made.is_some() && self.made == self.identity(&file_name(name)) {
+            return remove(self.fd.as_fd(), name);
         }
+        self.remove_if_dead(&file_name(name));
     }
 
     fn open_at(path: &Path) -> Result<Self, String> {
@@ -110,7 +120,7 @@ impl RuntimeDir {
         let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         rustix::fs::accessat(&fd, ".", wanted, AtFlags::EACCESS)
             .map_err(|errno| format!("we may not write to it ({errno})"))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), made: None })
     }
 
     /// One starter at a time: between finding a dead socket and making a new one, nobody else may do so.
@@ -128,6 +138,11 @@ impl RuntimeDir {
                 Err(_) => return Ok(Lock(self.fd.as_fd())),
             }
         }
+    }
+
+    fn identity(&self, file: &str) -> Option<(u64, u64)> {
+        let stat = rustix::fs::statat(&self.fd, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_dev, stat.st_ino))
     }
 
     fn sweep(&self) {

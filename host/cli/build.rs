@@ -59,8 +59,20 @@ fn build() -> Result<(), Box<dyn Error>> {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
+    let linker = foreign_linker(&arch)?;
+    if let Some(linker) =
+        linker.as_ref().filter(|linker| Command::new(linker).arg("--version").output().is_err())
+    {
+        println!(
+            "cargo::warning=there is no {linker} to link firmware with: the command has no built-in images"
+        );
+        return Ok(());
+    }
     let directory = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("images");
     let mut cargo = cargo(&root.canonicalize()?, &target, &directory)?;
+    if let Some(linker) = linker {
+        cargo.env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_")), linker);
+    }
     let output = cargo.output().map_err(|error| format!("{cargo:?}: {error}"))?;
     if !output.status.success() {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
@@ -69,6 +81,12 @@ fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-cfg=builtin_images");
     println!("cargo::rustc-env=SIDECORE_IMAGES={}", directory.join(target).join("release").display());
     Ok(())
+}
+
+/// What links for another architecture than this machine's, where nobody has said it: Debian's name for it.
+fn foreign_linker(arch: &str) -> Result<Option<String>, Box<dyn Error>> {
+    let native = env::var("HOST")?.split('-').next() == Some(arch);
+    Ok((!native && env::var_os("RUSTC_LINKER").is_none()).then(|| format!("{arch}-linux-gnu-gcc")))
 }
 
 /// The inner cargo, which builds all images for the target.

@@ -120,8 +120,9 @@ fn programs() -> Result<Vec<Program>> {
         else {
             continue;
         };
-        if profile.test {
-            let folder = manifest.parent().unwrap_or(source::root()).to_owned();
+        let folder = manifest.parent().unwrap_or(source::root()).to_owned();
+        // The chores are nothing that a user has.
+        if profile.test && folder != Path::new(env!("CARGO_MANIFEST_DIR")) {
             programs.push(Program { executable, folder });
         }
     }

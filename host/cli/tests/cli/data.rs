@@ -22,9 +22,20 @@ fn every_document_says_its_schema() {
         assert_eq!(document["schema"], format!("sidecore.{}/1", arguments[0]));
         assert_eq!(code, 0, "{arguments:?}");
     }
+}
+
+#[test]
+fn a_machine_that_runs_these_tests_is_well() {
     let (document, code) = document(&["doctor"]);
-    assert_eq!(document["schema"], "sidecore.doctor/1");
-    assert_eq!(document["ok"] == true, code == 0);
+    assert_eq!((&document["schema"], &document["ok"], code), (&"sidecore.doctor/1".into(), &true.into(), 0));
+    let checks = document["checks"].as_array().unwrap();
+    let state = |name: &str| &checks.iter().find(|check| check["name"] == name).unwrap()["state"];
+    for name in ["machine", "sandbox"] {
+        assert_eq!(state(name), "ok", "{document}");
+    }
+    for check in checks {
+        assert_eq!(check["advice"].is_null(), check["state"] == "ok", "{check}");
+    }
 }
 
 #[test]

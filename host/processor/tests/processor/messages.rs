@@ -224,6 +224,20 @@ fn buffer_sizes_of_the_firmware_are_used_in_both_directions() {
 }
 
 #[test]
+fn buffer_sizes_that_align_nothing_are_rounded_up() {
+    let config = RpmsgConfig::new(101, 53).emit().to_vec();
+    let vdev = Vdev { config, ..Vdev::rpmsg(F_NS | F_BUFSZ) };
+    let mut processor = processor(&[vdev], Options::new("odd"), echo("echo"));
+    processor.start().unwrap();
+    let endpoint = processor.open("echo", SOON).unwrap();
+    assert_eq!(processor.max_payload(endpoint), Ok(56 - 16));
+    for byte in 0..2 * NUM as u8 {
+        processor.send(endpoint, &[byte; 40], SOON).unwrap();
+        assert_eq!(processor.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), [byte; 40]);
+    }
+}
+
+#[test]
 fn many_messages_go_in_one_call() {
     let processor = started(echo("echo"));
     let endpoint = processor.open("echo", SOON).unwrap();

@@ -235,7 +235,7 @@ fn buffer_sizes_come_from_the_options_the_firmware_or_custom() {
     };
     let standard = Buffers::default();
     assert_eq!(sizes(1, &[], standard), ((512, 8), (512, 4), 4096, 4096 + 2048));
-    assert_eq!(sizes(3, &config, standard), ((100, 8), (2048, 4), 832, 832 + 8192));
+    assert_eq!(sizes(3, &config, standard), ((104, 8), (2048, 4), 832, 832 + 8192));
     // The same bit with something else behind it, as other stacks have it.
     assert_eq!(sizes(3, b"\x02\x00\x00\x00cpu name", standard).0, (512, 8));
     assert_eq!(sizes(1, &config, standard).0, (512, 8));
@@ -255,7 +255,7 @@ fn buffer_sizes_that_lie_are_refused() {
     let expected =
         "resource table, entry 0 (vdev): txbuf_size is 16: a message with its header needs at least 17";
     assert_eq!(text(16, 512), expected);
-    let expected = "resource table, entry 0 (vdev): rxbuf_size is 4294967295: that needs 0x7fffffff8 bytes, and \
+    let expected = "resource table, entry 0 (vdev): rxbuf_size is 4294967295: that needs 0x800000000 bytes, and \
                     the limit is 0x10000000";
     assert_eq!(text(512, u32::MAX), expected);
 }

@@ -85,7 +85,7 @@ pub struct BufferPlace {
 pub struct PoolPlace {
     /// Device address of the first buffer.
     pub at: DeviceAddr,
-    /// Bytes of each, the message's header included.
+    /// Bytes of each, the message's header included: what was asked for, rounded up to a multiple of 8.
     pub size: u32,
     /// How many there are.
     pub count: u32,
@@ -148,6 +148,8 @@ struct PoolPlan {
     len: u64,
 }
 
+/// Buffers follow each other on multiples of so many bytes.
+const BUFFER_ALIGN: u64 = 8;
 /// The second direction's buffers begin on a cache line of their own.
 const POOL_ALIGN: u64 = 64;
 /// Descriptors are 16 bytes and must not cross their own alignment (virtio 1.3, 2.7).
@@ -351,11 +353,15 @@ impl PoolPlan {
             let fault = Fault::TooSmall { purpose: "a message with its header", needed: least };
             return Err(place.with(size.into(), fault));
         }
-        let needed = u64::from(size) * u64::from(count);
-        if needed > limit {
-            return Err(place.with(size.into(), Fault::TooLarge { needed, limit }));
+        // Every message's header is aligned, whatever the firmware asks for.
+        let each = u64::from(size).next_multiple_of(BUFFER_ALIGN);
+        let needed = each * u64::from(count);
+        match u32::try_from(each) {
+            Ok(each) if needed <= limit => {
+                Ok(PoolPlan { size: each, count, len: needed.next_multiple_of(POOL_ALIGN) })
+            }
+            _ => Err(place.with(size.into(), Fault::TooLarge { needed, limit })),
         }
-        Ok(PoolPlan { size, count, len: needed.next_multiple_of(POOL_ALIGN) })
     }
 }
 

@@ -91,9 +91,9 @@ impl Told {
     fn print(&self) -> io::Result<()> {
         let (red, bold) = (Style::new().bold().fg_color(Some(AnsiColor::Red.into())), Style::new().bold());
         let mut err = anstream::stderr().lock();
-        writeln!(err, "{red}error[{}]{red:#}{bold}: {}{bold:#}", self.code, self.what)?;
+        writeln!(err, "{red}error[{}]{red:#}{bold}: {}{bold:#}", self.code, printable(&self.what))?;
         if let Some(why) = &self.why {
-            writeln!(err, "  why: {why}")?;
+            writeln!(err, "  why: {}", printable(why))?;
         }
         if let Some(next) = self.advice() {
             writeln!(err, "  next: {next}")?;
@@ -137,4 +137,9 @@ fn without_number(mut why: String) -> String {
         why.truncate(words.len());
     }
     why
+}
+
+/// Text without characters that would do something to a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sidecore_remoteproc::{Firmware, FirmwareError};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::{builtin, codes};
 
 /// Bytes that a firmware file may have, debug information included.
@@ -82,9 +82,4 @@ fn not_found(path: &Path, is_path: bool) -> Failure {
 
 fn unreadable(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(codes::IMAGE_UNREADABLE, what).because(error).status(CANNOT_RUN)
-}
-
-/// A name without characters that would do something to a terminal.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

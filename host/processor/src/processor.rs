@@ -163,7 +163,7 @@ impl<B: Backend> Processor<B> {
     /// a [`Waker`] is used, or `timeout` is over (`None`: for ever). Returns after anything that happened; `false` when
     /// the time is over or the remote does not run.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        if self.poll() || self.woken.swap(false, Ordering::Acquire) {
+        if self.poll() || self.take_woken() {
             return true;
         }
         if self.ended.borrow().is_some() {
@@ -183,7 +183,7 @@ impl<B: Backend> Processor<B> {
                 None => Some(rest.unwrap_or(WAKER_SLICE).min(WAKER_SLICE)),
             };
             let happened = self.sleep(slice);
-            if happened || self.ended.borrow().is_some() || self.woken.swap(false, Ordering::Acquire) {
+            if happened || self.ended.borrow().is_some() || self.take_woken() {
                 return true;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -206,6 +206,12 @@ impl<B: Backend> Processor<B> {
         Device::bring_up(vdev, backend.memories(), table.as_ref(), backend.doorbell(), tap, self.options.room)
     }
 
+    /// Whether somebody used a waker since the last look.
+    fn take_woken(&self) -> bool {
+        // Almost always nobody did, and reading that is cheap.
+        self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::Acquire)
+    }
+
     /// Looks at the rings for a while. Whether anything happened.
     fn spin(&self, deadline: Option<Instant>) -> bool {
         let patience = self.patience.get();
@@ -216,7 +222,7 @@ impl<B: Backend> Processor<B> {
         let end = deadline.map_or(end, |deadline| end.min(deadline));
         loop {
             for _ in 0..32 {
-                if self.poll() || self.woken.swap(false, Ordering::Acquire) {
+                if self.poll() || self.take_woken() {
                     self.patience.set(self.options.spin);
                     return true;
                 }
@@ -252,8 +258,12 @@ impl<B: Backend> Processor<B> {
                 Ended::Lost(BackendError::ExecutorLost { executor: "the remote", reason: error.to_string() })
             }
         };
-        // The last words are in the rings; nothing is added to them any more.
-        while self.poll() {}
+        // The last words are in the rings; nothing is added to them any more, or should be.
+        for _ in 0..LAST_TURNS {
+            if !self.poll() {
+                break;
+            }
+        }
         self.end(ended);
         true
     }
@@ -304,6 +314,9 @@ impl<B: Backend> fmt::Debug for Processor<B> {
 
 /// However often looking was in vain, a wait looks for so long: a remote on a CPU of its own answers within it.
 const LEAST_PATIENCE: Duration = Duration::from_micros(3);
+
+/// Turns that a remote's last words may take: rings hold no more than two.
+const LAST_TURNS: u32 = 16;
 
 /// How often a wait looks whether it was woken, where the backend cannot be woken by us.
 const WAKER_SLICE: Duration = Duration::from_millis(10);

@@ -18,6 +18,7 @@ use view::View;
 Works for ELF firmware of every machine, and also for files that would not be loaded: the findings say why.")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     image: OsString,
     /// Print JSON (schema sidecore.inspect/1)
     #[arg(long)]

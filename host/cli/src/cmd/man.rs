@@ -17,6 +17,7 @@ use crate::output::print;
   sidecore man ~/.local/share/man/man1")]
 pub(crate) struct Args {
     /// The directory for sidecore.1, sidecore-run.1 and so on; it is made if it is not there
+    #[arg(value_hint = clap::ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
 

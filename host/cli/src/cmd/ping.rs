@@ -26,7 +26,7 @@ message is sent until its answer has been read; the first round trips of each si
 1 latency includes waiting behind the messages before.")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
-    #[arg(default_value = "echo")]
+    #[arg(default_value = "echo", value_hint = clap::ValueHint::FilePath)]
     image: OsString,
     /// Round trips for each size
     #[arg(short, long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]

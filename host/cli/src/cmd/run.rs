@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::ValueHint;
 use sidecore_backends::sandbox::Sandbox;
 use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console, echo, files};
@@ -37,12 +38,13 @@ use crate::terminal::{Terminal, Unwritten};
          ends everything at once)")]
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
+    #[arg(value_hint = ValueHint::FilePath)]
     image: OsString,
     /// A directory that the firmware may use, and where it finds it; `:ro` for reading only
-    #[arg(long = "dir", value_name = "HOST[:GUEST][:ro]")]
+    #[arg(long = "dir", value_name = "HOST[:GUEST][:ro]", value_hint = ValueHint::DirPath)]
     dirs: Vec<OsString>,
     /// Record all rpmsg frames to a pcapng file (link type 147)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pcap: Option<PathBuf>,
     /// What executes the firmware: a confined process on this machine
     #[arg(long, value_name = "KIND", default_value = "sandbox")]

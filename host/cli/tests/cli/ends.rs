@@ -69,6 +69,7 @@ fn what_cannot_be_run_is_told_from_what_is_not_there_and_from_wrong_use() {
     for (image, code, part) in [
         (place.path().join("none").as_os_str(), 127, "E0601"),
         ("none".as_ref(), 127, "built in: hello"),
+        ("\u{1b}[2J".as_ref(), 127, "E0601"),
         (place.path().as_os_str(), 126, "E0602"),
         (text.as_os_str(), 126, "e_ident begins with 23 21 2f 62"),
         (empty.as_os_str(), 126, "E0102"),

@@ -45,6 +45,15 @@ sidecore_remoteproc::codes! {
     error 514 DEVICE_DOWN "device-down"
         "A virtio device of the firmware could not be brought up."
         "The message names the field: correct the vdev entry of the resource table.";
+    error 515 SERVICE_REFUSED "service-refused"
+        "The firmware announced a service that changes nothing, that there is no room for, or that another channel has."
+        "Announce each service once, withdraw those that are gone, and open one console and one file channel.";
+    error 516 NONSENSE_DROPPED "nonsense-dropped"
+        "The firmware sent frames or messages that nothing can be done with; they were dropped and counted."
+        "This is a fault of the firmware: record the frames (run --pcap) and compare lengths, addresses and contents.";
+    error 517 NOT_TAKEN "not-taken"
+        "Messages or events came faster than the application took them, and some are lost."
+        "Read every endpoint that is open and take the events, or close endpoints that nobody reads.";
 }
 
 #[cfg(test)]

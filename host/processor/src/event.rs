@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use sidecore_remoteproc::codes::Code;
 use sidecore_remoteproc::{BackendError, Crash};
 use sidecore_rpmsg::{DirectoryError, LinkError, Name};
 use sidecore_services::PeerError;
 use sidecore_wire::features;
 
+use crate::codes;
 use crate::device::{DeviceError, Dropped};
 use crate::service::ServiceEvent;
 
@@ -170,6 +172,21 @@ impl Event {
                 | Self::MessagesLost { .. }
                 | Self::Dropped { .. }
         )
+    }
+
+    /// The code that explains it, where there is something to explain.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        Some(match self {
+            Self::DeviceFailed { error, .. } => error.code(),
+            Self::LinkBroken { .. } | Self::NeedsReset { .. } => codes::LINK_BROKEN,
+            Self::AnnouncementRefused { .. } | Self::ServiceNotOpened { .. } => codes::SERVICE_REFUSED,
+            Self::ServiceMisused { .. } | Self::Dropped { .. } => codes::NONSENSE_DROPPED,
+            Self::MessagesLost { .. } | Self::EventsLost { .. } => codes::NOT_TAKEN,
+            Self::Ended(Ended::Crashed(_)) => codes::REMOTE_CRASHED,
+            Self::Ended(Ended::Lost(error)) => error.code(),
+            _ => return None,
+        })
     }
 
     /// Adds the count of a later event to this one, where both are of the same repeatable kind and concern the same

@@ -175,11 +175,11 @@ impl<'a> Session<'a> {
                 self.told = None;
                 self.tell_repeated();
                 if self.args.verbose || matches!(ended, Ended::Lost(_)) {
-                    note(ended);
+                    tell(event);
                 }
             }
             event if event.is_repeatable() => self.repeat(event),
-            event if self.args.verbose || is_warning(event) => note(event),
+            event if self.args.verbose || is_warning(event) => tell(event),
             _ => {}
         }
         Ok(())
@@ -194,7 +194,7 @@ impl<'a> Session<'a> {
     /// Tells what happened again and again: at once the first time, and then once a second.
     fn tell_repeated(&mut self) {
         if !self.repeated.is_empty() && self.told.is_none_or(|told| told.elapsed() >= REPEAT) {
-            self.repeated.drain(..).for_each(|event| note(&event));
+            self.repeated.drain(..).for_each(|event| tell(&event));
             self.told = Some(Instant::now());
         }
     }
@@ -240,6 +240,14 @@ impl<'a> Session<'a> {
             Ended::Crashed(crash) => 128 | crash.signal,
             Ended::Stopped | Ended::Lost(_) => OURS,
         }
+    }
+}
+
+/// Tells of an event, with the code that explains it.
+fn tell(event: &Event) {
+    match event.code() {
+        Some(code) => note(&format_args!("warning[{code}]: {event}")),
+        None => note(event),
     }
 }
 

@@ -153,6 +153,15 @@ fn silence_for_a_watchdog_period_is_a_hang() {
 }
 
 #[test]
+fn a_wait_that_nobody_was_told_of_is_a_hang() {
+    let dir = Dir::new();
+    let mut sandbox = run(dir.config(), |page| {
+        Code::new().store(page + layout::WATCHDOG_PERIOD_MS as u64, 100).call(nr::READ, [3, DATA, 8]).exit(0)
+    });
+    assert_eq!(crash(&mut sandbox).kind, CrashKind::Hang);
+}
+
+#[test]
 fn a_watchdog_that_is_imposed_needs_no_arming() {
     let dir = Dir::new();
     let config =

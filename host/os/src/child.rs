@@ -225,6 +225,13 @@ impl Child {
         Ok(Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0)))
     }
 
+    /// Whether the child waits in the kernel for something, rather than runs or waits for a CPU.
+    pub fn is_blocked(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // proc(5): the state follows the name, which is in brackets and may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['S', 'D']))
+    }
+
     fn change(&mut self, status: WaitStatus) -> Result<Option<Change>, Refused> {
         if let Some(end) = end(status) {
             self.end = Some(end);

@@ -16,6 +16,8 @@ const SUFFIX: &str = ".sock";
 const SWEEP_LIMIT: usize = 1024;
 /// How long another starter may keep the directory locked.
 const LOCK_TIME: Duration = Duration::from_secs(2);
+/// How long a warden that hung up may take to be gone.
+const DYING_TIME: Duration = Duration::from_secs(1);
 /// How long a warden may have no room for another connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
@@ -90,7 +92,11 @@ impl RuntimeDir {
         if self.made.is_some() && self.made == self.identity(&file_name(name)) {
             return remove(self.fd.as_fd(), name);
         }
-        self.remove_if_dead(&file_name(name));
+        // Somebody else's. A dying process closes its descriptors one by one.
+        let deadline = Instant::now() + DYING_TIME;
+        while !self.remove_if_dead(&file_name(name)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn open_at(path: &Path) -> Result<Self, String> {
@@ -155,12 +161,17 @@ impl RuntimeDir {
         }
     }
 
-    fn remove_if_dead(&self, file: &str) {
+    /// Whether it is gone, or was and is removed.
+    fn remove_if_dead(&self, file: &str) -> bool {
         // A socket refuses connections only when its listener is gone, however busy it is.
-        let connected = Channel::connect(self.fd.as_fd(), file);
-        if connected.is_err_and(|refused| refused.errno == Errno::CONNREFUSED) {
-            // It may be gone already.
-            let _ = rustix::fs::unlinkat(&self.fd, file, AtFlags::empty());
+        match Channel::connect(self.fd.as_fd(), file).map_err(|refused| refused.errno) {
+            Err(Errno::CONNREFUSED) => {
+                // It may be gone already.
+                let _ = rustix::fs::unlinkat(&self.fd, file, AtFlags::empty());
+                true
+            }
+            Err(Errno::NOENT) => true,
+            _ => false,
         }
     }
 }

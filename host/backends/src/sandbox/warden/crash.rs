@@ -1,7 +1,7 @@
 //! From what the debug seat sees to what the main side is told.
 
 use sidecore_mem::DeviceAddr;
-use sidecore_os::{Child, Mapping, Origin};
+use sidecore_os::{Child, Origin};
 use sidecore_remoteproc::{Crash, CrashKind, Registers};
 use sidecore_wire::sandbox as page;
 
@@ -12,7 +12,7 @@ const SIGTRAP: i32 = 5;
 const SIGABRT: i32 = 6;
 const SIGBUS: i32 = 7;
 const SIGFPE: i32 = 8;
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGSYS: i32 = 31;
 
@@ -76,12 +76,11 @@ fn crash(
 }
 
 /// The firmware's panic record, made harmless: what is not printable is escaped, and there is little of it.
-pub(super) fn allegation(estate: &Estate) -> Option<String> {
-    let region: sidecore_mem::Region<std::sync::Arc<Mapping>> = estate.page.clone();
-    let len = region.load::<u32>(page::PANIC_LEN).ok()? as usize;
+fn allegation(estate: &Estate) -> Option<String> {
+    let len = estate.page.load::<u32>(page::PANIC_LEN).ok()? as usize;
     let mut text = [0; page::PANIC_TEXT_END - page::PANIC_TEXT];
     let text = text.get_mut(..len).filter(|text| !text.is_empty())?;
-    region.read(page::PANIC_TEXT, text).ok()?;
+    estate.page.read(page::PANIC_TEXT, text).ok()?;
     Some(sanitise(text))
 }
 

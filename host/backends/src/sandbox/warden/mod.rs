@@ -27,6 +27,8 @@ mod watchdog;
 const MAX_KNOCKING: usize = 8;
 /// How long they may take to say it.
 const KNOCK_TIME: Duration = Duration::from_secs(2);
+/// How long to leave the kernel alone that could not let us wait.
+const RETRY_TIME: Duration = Duration::from_millis(10);
 /// How long the main side may take to say who we are.
 const SETUP_TIME: Duration = Duration::from_secs(20);
 
@@ -193,25 +195,22 @@ impl Warden {
         if let Some(lease) = &self.lease {
             add(Source::Lease, lease.as_fd(), PollFlags::RDHUP);
         }
+        // From the last on, so that the numbers stay true while some leave; the listener behind them for the same reason.
+        for (index, (peer, _)) in self.knocking.iter().enumerate().rev() {
+            add(Source::Knocking(index), peer.as_fd(), PollFlags::IN | PollFlags::RDHUP);
+        }
         if let Some((listener, _)) = &self.listening {
             add(Source::Listener, listener.as_fd(), PollFlags::IN);
-        }
-        for (index, (peer, _)) in self.knocking.iter().enumerate().rev() {
-            // From the last on, so that the numbers stay true while some leave.
-            add(Source::Knocking(index), peer.as_fd(), PollFlags::IN | PollFlags::RDHUP);
         }
         let expiry = self.knocking.iter().map(|(_, since)| *since + KNOCK_TIME).min();
         let deadline = self.remote.as_ref().and_then(Remote::deadline).into_iter().chain(expiry).min();
         if poll_until(&mut fds, deadline).is_err() {
-            return sources; // No memory for sleeping: look at everything.
+            // The kernel has no memory for it just now. What became ready stays so.
+            std::thread::sleep(RETRY_TIME);
+            return Vec::new();
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut ready = sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(source, _)| source);
-        // Strangers last: accepting renumbers nobody, and hearing them may replace the client.
-        let (mut first, last): (Vec<_>, Vec<_>) =
-            ready.by_ref().partition(|source| !matches!(source, Source::Listener));
-        first.extend(last);
-        first
+        sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(source, _)| source).collect()
     }
 
     fn take_signals(&mut self) {

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sidecore_os::{Change, Channel, Child, End, Entry, Errno, Origin, Stop, Ticks, cpu_count, signal_name};
+use sidecore_os::{Change, Channel, Child, End, Entry, Origin, Stop, Ticks, cpu_count, signal_name};
 use sidecore_remoteproc::{Access, Boot, Event};
 use sidecore_wire::sandbox as page;
 
 use super::super::REMOTE_NAME;
 use super::super::protocol::{MAX_MESSAGE, Refusal, Setup, StubOrder, StubReport, Wire};
+use super::Estate;
+use super::crash::{self, SIGKILL};
 use super::watchdog::{Look, Watchdog};
-use super::{Estate, crash};
 
 /// How long a boot stub may take.
 const BOOT_TIME: Duration = Duration::from_secs(10);
@@ -138,7 +139,7 @@ impl Remote {
                     Ok(Some(change)) => change,
                     Ok(None) => break,
                     // Nobody else can reap our children; if it happens all the same, the remote is gone.
-                    Err(_) => Change::Ended(End::Killed(0)),
+                    Err(_) => Change::Ended(End::Killed(SIGKILL)),
                 },
             };
             // It may have become firmware since the last look: whatever that does, the stub's end came before.
@@ -175,13 +176,12 @@ impl Remote {
                     self.watchdog = self.watchdog.again(now);
                     return Some(Outcome::Started(findings));
                 }
-                Err(Errno::AGAIN) if now < *deadline => return None,
-                Err(Errno::AGAIN) => {
+                // Nothing yet; or it died, and its end tells more.
+                Ok(None) | Err(_) if now < *deadline => return None,
+                Ok(None) | Err(_) => {
                     let reason = format!("the boot stub did not finish within {} s", BOOT_TIME.as_secs());
                     break Refusal::new("boot the remote", reason);
                 }
-                // It died; its end tells more.
-                Ok(None) | Err(_) => return None,
             }
         };
         self.end_with(Outcome::NotStarted(refusal));
@@ -224,7 +224,7 @@ impl Remote {
         if let Err(refused) = resumed {
             // It would stay stopped for ever.
             let reason = Refusal::new("let the remote run on", refused);
-            let crash = crash::killed(estate, true, 0, Some(0));
+            let crash = crash::killed(estate, true, SIGKILL, None);
             self.end_with(if self.is_running() {
                 Outcome::Ended(Event::Crashed(crash))
             } else {
@@ -269,6 +269,7 @@ impl Remote {
             count: word(page::WATCHDOG_COUNT),
             asleep: word(page::REMOTE_ASLEEP) != 0,
             cpu_time: self.child.cpu_time().ok().filter(|_| !self.held),
+            blocked: self.child.is_blocked(),
         };
         if self.watchdog.look(now, look) {
             if self.child.is_traced() && self.child.interrupt().is_ok() {

@@ -8,10 +8,8 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 const EARLY: Duration = Duration::from_secs(1);
 const EARLY_LOOK: Duration = Duration::from_millis(50);
 const LATE_LOOK: Duration = Duration::from_millis(500);
-/// On a machine that is too busy to let the remote run, a period may become this many.
-const MOST_PERIODS: u32 = 4;
 
-/// What one look at the remote shows. All but the last comes from the remote itself.
+/// What one look at the remote shows. The first three come from the remote itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     /// What firmware promises: one count at least in so many milliseconds; 0 for no promise.
@@ -22,6 +20,8 @@ pub(super) struct Look {
     pub(super) asleep: bool,
     /// How long the remote has run on a CPU, or `None` if somebody stopped it.
     pub(super) cpu_time: Option<Duration>,
+    /// Whether it waits in the kernel, rather than runs or waits for a CPU.
+    pub(super) blocked: bool,
 }
 
 /// Decides when silence has become a hang.
@@ -53,24 +53,26 @@ impl Watchdog {
 
     /// Takes a look into account; whether the remote hangs.
     ///
-    /// It does if the count stood still for a period in which the remote neither waited nor was stopped, and in which
-    /// it had a CPU for half of the time: a remote that the machine does not let run has four periods.
+    /// It does if the count stood still for a period in which the remote neither said that it waits nor was stopped,
+    /// and in which it ran on a CPU for half of the time: the machine may be too busy to let it run. Or, if it promised
+    /// to count, if it is blocked after such a period: it waits where it did not mean to. Firmware that promised nothing
+    /// may wait wherever it likes.
     pub(super) fn look(&mut self, now: Instant, look: Look) -> bool {
-        let look = Look { period_ms: self.period_ms(look.period_ms), ..look };
-        let Some(cpu_time) = look.cpu_time.filter(|_| look.period_ms != 0 && !look.asleep) else {
+        let period_ms = self.period_ms(look.period_ms);
+        self.next = now + self.interval(now, period_ms);
+        let waits = look.asleep || (look.blocked && look.period_ms == 0);
+        let Some(cpu_time) = look.cpu_time.filter(|_| period_ms != 0 && !waits) else {
             self.counting = None;
-            self.next = now + self.interval(now, look.period_ms);
             return false;
         };
-        self.next = now + self.interval(now, look.period_ms);
         let (count, since, cpu_then) = *self.counting.get_or_insert((look.count, now, cpu_time));
         if count != look.count {
             self.counting = Some((look.count, now, cpu_time));
             return false;
         }
-        let period = Duration::from_millis(look.period_ms.into());
+        let period = Duration::from_millis(period_ms.into());
         let (silent, ran) = (now.saturating_duration_since(since), cpu_time.saturating_sub(cpu_then));
-        silent >= period && (ran >= period / 2 || silent >= period * MOST_PERIODS)
+        silent >= period && (ran >= period / 2 || look.blocked)
     }
 
     fn period_ms(&self, promised: u32) -> u32 {
@@ -106,7 +108,7 @@ mod tests {
         /// A look at `ms`, at a remote with a period of 100 ms that has run for `ran` ms.
         fn look(&mut self, ms: u64, count: u32, asleep: bool, ran: Option<u64>) -> bool {
             let cpu_time = ran.map(Duration::from_millis);
-            let look = Look { period_ms: 100, count, asleep, cpu_time };
+            let look = Look { period_ms: 100, count, asleep, cpu_time, blocked: false };
             self.watchdog.look(self.began + Duration::from_millis(ms), look)
         }
     }
@@ -129,8 +131,13 @@ mod tests {
 
     #[test]
     fn a_period_may_be_imposed_and_the_shorter_one_counts() {
-        let look =
-            |period_ms| Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::from_secs(9)) };
+        let look = |period_ms| Look {
+            period_ms,
+            count: 0,
+            asleep: false,
+            cpu_time: Some(Duration::from_secs(9)),
+            blocked: false,
+        };
         let began = Instant::now();
         for (promised, imposed, hangs) in [(0, 0, false), (0, 50, true), (1000, 50, true), (50, 1000, true)] {
             let mut watchdog = Watchdog::new(began, imposed);
@@ -152,15 +159,27 @@ mod tests {
         assert!(!bench.look(2000, 7, false, Some(0)), "silence begins when it wakes up");
         assert!(!bench.look(3000, 7, false, None));
         assert!(!bench.look(4000, 7, false, Some(0)), "or runs on");
-        assert!(bench.look(4400, 7, false, Some(0)), "it may be blocked where it should not");
+        assert!(bench.look(4400, 7, false, Some(50)));
     }
 
     #[test]
-    fn a_remote_that_gets_no_cpu_has_more_time() {
+    fn a_remote_that_gets_no_cpu_has_all_the_time() {
         let mut bench = Bench::new();
         assert!(!bench.look(0, 7, false, Some(0)));
-        assert!(!bench.look(399, 7, false, Some(49)));
-        assert!(bench.look(400, 7, false, Some(49)));
+        assert!(!bench.look(9999, 7, false, Some(49)));
+        assert!(bench.look(10_000, 7, false, Some(50)));
+    }
+
+    #[test]
+    fn a_remote_that_is_blocked_hangs_if_it_promised_to_count() {
+        let began = Instant::now();
+        for (promised, imposed, hangs) in [(50, 0, true), (50, 50, true), (0, 50, false)] {
+            let mut watchdog = Watchdog::new(began, imposed);
+            let cpu_time = Some(Duration::ZERO);
+            let look = Look { period_ms: promised, count: 0, asleep: false, cpu_time, blocked: true };
+            assert!(!watchdog.look(began, look));
+            assert_eq!(watchdog.look(began + Duration::from_millis(60), look), hangs, "{promised} {imposed}");
+        }
     }
 
     #[test]
@@ -168,7 +187,8 @@ mod tests {
         let mut watchdog = Watchdog::new(Instant::now(), 0);
         let now = watchdog.next() + EARLY;
         let mut next = |period_ms| {
-            let look = Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::ZERO) };
+            let look =
+                Look { period_ms, count: 0, asleep: false, cpu_time: Some(Duration::ZERO), blocked: false };
             watchdog.look(now, look);
             watchdog.next() - now
         };

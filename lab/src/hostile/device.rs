@@ -11,8 +11,8 @@ use super::ground::Ground;
 use crate::rigs::Heap;
 use crate::tape::Tape;
 
-/// Plays a hostile driver against our device, as the bytes have it: the first is the ring's size and features, the
-/// next two the used index that the device finds, the rest are calls and writes. Answers how many chains went there
+/// Plays a hostile driver against our device, as the bytes have it: the first is the ring's size and features, and
+/// what the device puts up with, the next two the used index that the device finds, the rest are calls and writes. Answers how many chains went there
 /// and back.
 ///
 /// # Panics
@@ -63,6 +63,14 @@ const STEPS: [Step; 16] = [
     Step::Offer,
 ];
 
+const _: () = {
+    let mut number = 0;
+    while number <= Step::PopSingle as usize {
+        assert!(STEPS[number] as usize == number);
+        number += 1;
+    }
+};
+
 /// What the driver has written by the time that the device looks, and how many entries can be there.
 struct Now {
     claim: u16,
@@ -82,14 +90,26 @@ struct Play {
     returned: u16,
     published: u16,
     round_trips: usize,
+    /// Whether it takes buffers to be read that are marked as writable.
+    lenient: bool,
+    /// Whether it notifies the driver of everything.
+    always: bool,
 }
 
 impl Play {
     fn new(tape: &mut Tape<'_>) -> Self {
-        let ground = Ground::new(tape);
+        let choice = tape.u8();
+        let (lenient, always) = (choice & 0x40 != 0, choice & 0x80 != 0);
+        let ground = Ground::new(choice);
         let found = tape.u16();
         ground.set_word(ground.rig.layout.used_index(), found);
-        let (device, map) = (ground.rig.device(), ground.rig.map());
+        let (mut device, map) = (ground.rig.device(), ground.rig.map());
+        if lenient {
+            device = device.reading_writable();
+        }
+        if always {
+            device = device.notifying_always();
+        }
         Self {
             ground,
             device,
@@ -100,6 +120,8 @@ impl Play {
             returned: found,
             published: found,
             round_trips: 0,
+            lenient,
+            always,
         }
     }
 
@@ -199,7 +221,8 @@ impl Play {
     fn one_buffer(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError> {
         let there = self.ground.descriptor(head);
         let wanted = if direction == Direction::FromDevice { DESC_WRITE } else { 0 };
-        if there.flags & (DESC_NEXT | DESC_WRITE | DESC_INDIRECT) == wanted {
+        let ignored = if self.lenient && direction == Direction::ToDevice { DESC_WRITE } else { 0 };
+        if there.flags & (DESC_NEXT | DESC_WRITE | DESC_INDIRECT) & !ignored == wanted {
             return Ok(Buffer { addr: DeviceAddr(there.addr), len: there.len, direction });
         }
         Err(QueueError::PeerBadDescriptor { index: head, field: "flags", value: there.flags.into() })
@@ -290,9 +313,10 @@ impl Play {
     }
 
     fn publish(&mut self) {
-        let wanted = self.ground.driver_wishes(self.published, self.returned);
+        let news = self.returned != self.published;
+        let wanted = news && (self.always || self.ground.driver_wishes(self.published, self.returned));
         assert_eq!(self.device.publish(), wanted);
-        if self.returned != self.published {
+        if news {
             assert_eq!(self.ground.used_index(), self.returned);
         }
         self.published = self.returned;

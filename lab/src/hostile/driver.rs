@@ -45,6 +45,7 @@ pub(super) enum Step {
     Complete,
     Lie,
     WriteAnyWord,
+    OfferNext,
 }
 
 /// In the order of their numbers on the tape. The corpora know these: a new step takes the place of a double.
@@ -63,9 +64,17 @@ const STEPS: [Step; 16] = [
     Step::Complete,
     Step::Lie,
     Step::WriteAnyWord,
-    Step::PopUsed,
+    Step::OfferNext,
     Step::Complete,
 ];
+
+const _: () = {
+    let mut number = 0;
+    while number <= Step::OfferNext as usize {
+        assert!(STEPS[number] as usize == number);
+        number += 1;
+    }
+};
 
 /// Where a descriptor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +106,7 @@ struct Play {
 
 impl Play {
     fn new(tape: &mut Tape<'_>) -> Self {
-        let ground = Ground::new(tape);
+        let ground = Ground::new(tape.u8());
         let driver = ground.rig.driver();
         let places = vec![Place::Free; ground.num().into()];
         Self { ground, driver, places, offered: 0, published: 0, taken: 0, round_trips: 0 }
@@ -111,6 +120,7 @@ impl Play {
             Step::Acquire => self.acquire(),
             Step::Bind => self.bind(tape),
             Step::OfferBound => self.offer_bound(tape),
+            Step::OfferNext => self.offer_next(tape),
             Step::Offer => self.offer(tape),
             Step::Add => self.add(tape),
             Step::AddIndirect => self.add_indirect(tape),
@@ -138,8 +148,14 @@ impl Play {
 
     fn acquire(&mut self) {
         let now = self.now();
+        let acquired = self.driver.acquire();
+        self.acquired(&now, acquired);
+    }
+
+    /// Judges which descriptor the driver found for the next buffer.
+    fn acquired(&mut self, now: &Now, acquired: Result<u16, QueueError>) {
         let len = now.element.len;
-        let acquired = match self.driver.acquire() {
+        let popped = match acquired {
             Ok(head) if self.place(head) == Some(&Place::Free) => {
                 return self.move_to(head, &Place::Free, Place::Held);
             }
@@ -150,7 +166,29 @@ impl Play {
             }
             Err(error) => Err(error),
         };
-        self.took(&now, acquired);
+        self.took(now, popped);
+    }
+
+    fn offer_next(&mut self, tape: &mut Tape<'_>) {
+        let (fills, Buffer { len, direction, .. }) = (tape.flag(), Ground::buffer(tape));
+        let now = self.now();
+        let mut filled = None;
+        let offered = self.driver.offer_next(direction, |head| {
+            assert_eq!(filled.replace((head, self.ground.descriptor(head).addr)), None, "filled twice");
+            fills.then_some(len)
+        });
+        let Some((head, addr)) = filled else {
+            return self.acquired(&now, Err(offered.expect_err("nothing was filled")));
+        };
+        assert_eq!(offered, Ok(fills));
+        self.acquired(&now, Ok(head));
+        if !fills {
+            return self.move_to(head, &Place::Held, Place::Free);
+        }
+        self.move_to(head, &Place::Held, Place::Away(vec![]));
+        self.entered(head);
+        let there = Buffer { addr: DeviceAddr(addr), len, direction };
+        assert_eq!(self.ground.descriptor(head), describe(&there, None));
     }
 
     fn bind(&mut self, tape: &mut Tape<'_>) {

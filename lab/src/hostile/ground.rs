@@ -31,9 +31,8 @@ pub(super) struct Picture {
 }
 
 impl Ground {
-    /// A ring of up to 16 descriptors, as the tape has it.
-    pub(super) fn new(tape: &mut Tape<'_>) -> Self {
-        let choice = tape.u8();
+    /// A ring of up to 16 descriptors, with the features that the byte has. (Its two highest bits are for the device.)
+    pub(super) fn new(choice: u8) -> Self {
         let features = RingFeatures { event_index: choice & 0x10 != 0, indirect: choice & 0x20 != 0 };
         Self { rig: Split::new(1 << (choice % 5), features, DATA), features }
     }

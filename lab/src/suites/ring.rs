@@ -29,6 +29,7 @@ pub const RINGS: &[Row<dyn Bench>] = &[
 pub const CASES: &[Case<dyn Bench>] = cases![
     accounting::vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it,
     accounting::vring_2_7_13_acquire_takes_what_is_free_or_came_back,
+    accounting::vring_2_7_13_what_is_not_filled_is_not_offered,
     accounting::vring_2_7_13_a_full_ring_takes_nothing_and_loses_nothing,
     accounting::vring_2_7_5_chains_free_all_their_descriptors,
     accounting::vring_2_7_5_3_an_indirect_chain_takes_one_descriptor,
@@ -46,6 +47,7 @@ pub const CASES: &[Case<dyn Bench>] = cases![
     transfer::vring_2_7_5_chains_arrive_in_order,
     transfer::vring_2_7_5_3_indirect_chains_arrive_in_order,
     transfer::vring_2_7_8_used_elements_name_chain_and_length_in_the_order_of_use,
+    transfer::vring_2_7_13_buffers_are_filled_and_offered_in_one_step,
     transfer::vring_2_7_13_a_bound_descriptor_keeps_its_address,
     transfer::vring_2_7_13_indices_wrap_with_every_descriptor_in_use,
     transfer::vring_2_7_13_nothing_is_visible_before_it_is_published,
@@ -76,6 +78,16 @@ pub struct Pair {
 pub trait DriverEnd: DriverQueue + Send {
     /// Descriptors that can still be reserved.
     fn free_count(&self) -> u16;
+
+    /// [`DriverQueue::offer_next`], which is for sized types alone.
+    ///
+    /// # Errors
+    /// As there.
+    fn fill_next(
+        &self,
+        direction: Direction,
+        fill: &mut dyn FnMut(u16) -> Option<u32>,
+    ) -> Result<bool, QueueError>;
 
     /// Gives a chain by a table in memory of the caller's.
     ///
@@ -131,6 +143,14 @@ impl Bench for SplitBench {
 impl<S: AsRef<[split::Slot]> + Send> DriverEnd for split::Driver<S, Arc<Heap>> {
     fn free_count(&self) -> u16 {
         self.free_count()
+    }
+
+    fn fill_next(
+        &self,
+        direction: Direction,
+        fill: &mut dyn FnMut(u16) -> Option<u32>,
+    ) -> Result<bool, QueueError> {
+        DriverQueue::offer_next(self, direction, fill)
     }
 
     fn add_indirect(

@@ -55,6 +55,29 @@ pub(super) fn vring_2_7_13_acquire_takes_what_is_free_or_came_back(bench: &dyn B
     }
 }
 
+pub(super) fn vring_2_7_13_what_is_not_filled_is_not_offered(bench: &dyn Bench) {
+    let pair = bench.pair(2);
+    let fill_next = |len: Option<u32>| pair.driver.fill_next(Direction::ToDevice, &mut |_| len);
+    for _ in 0..10 {
+        assert_eq!((fill_next(None), pair.driver.free_count()), (Ok(false), 2));
+        assert_eq!((fill_next(Some(1)), pair.driver.free_count()), (Ok(true), 1));
+        assert_eq!((fill_next(Some(2)), pair.driver.free_count()), (Ok(true), 0));
+        let full = pair.driver.fill_next(Direction::ToDevice, &mut |head| panic!("{head} is not free"));
+        assert_eq!(full, Err(QueueError::Full));
+        let _ = pair.driver.publish();
+        for _ in 0..2 {
+            let head = pair.device.pop_available().unwrap().unwrap();
+            pair.device.add_used(head, 0);
+        }
+        assert_eq!(pair.device.pop_available(), Ok(None));
+        let _ = pair.device.publish();
+        // One that came back and is not filled either is free from then on.
+        assert_eq!((fill_next(None), pair.driver.free_count()), (Ok(false), 1));
+        let used = pair.driver.pop_used().unwrap().unwrap();
+        pair.driver.free(used.head).unwrap();
+    }
+}
+
 pub(super) fn vring_2_7_13_a_full_ring_takes_nothing_and_loses_nothing(bench: &dyn Bench) {
     let pair = bench.pair(4);
     let three = [readable(0, 1), readable(0, 2), writable(0, 3)];

@@ -52,6 +52,33 @@ pub(super) fn vring_2_7_13_indices_wrap_with_every_descriptor_in_use(bench: &dyn
     }
 }
 
+pub(super) fn vring_2_7_13_buffers_are_filled_and_offered_in_one_step(bench: &dyn Bench) {
+    let pair = bench.pair(4);
+    let buffer = |head: u16| readable(0x100 * u64::from(head), 0);
+    for head in from_fn(|| pair.driver.reserve()).collect::<Vec<u16>>() {
+        pair.driver.bind(head, buffer(head).addr).unwrap();
+        pair.driver.free(head).unwrap();
+    }
+    for round in 0..100 {
+        let mut filled = Vec::new();
+        for len in 0..4 {
+            let mut fill = |head| {
+                filled.push(Buffer { len, ..buffer(head) });
+                Some(len)
+            };
+            assert_eq!(pair.driver.fill_next(Direction::ToDevice, &mut fill), Ok(true), "round {round}");
+        }
+        let _ = pair.driver.publish();
+        let taken: Vec<(u16, Buffer)> =
+            from_fn(|| pair.device.pop_single(Direction::ToDevice).unwrap()).collect();
+        assert!(taken.iter().map(|(_, buffer)| buffer).eq(&filled), "{taken:?} for {filled:?}");
+        for (head, _) in taken {
+            pair.device.add_used(head, 0);
+        }
+        let _ = pair.device.publish();
+    }
+}
+
 pub(super) fn vring_2_7_13_a_bound_descriptor_keeps_its_address(bench: &dyn Bench) {
     let pair = bench.pair(4);
     let buffers = |head: u16| readable(0x100 * u64::from(head), 16);

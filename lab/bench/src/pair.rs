@@ -1,102 +1,91 @@
-//! Two ends of a link over one piece of memory.
+//! Two ends of a link over one piece of memory, as Linux lays it out: 256 buffers of 512 bytes each way.
 
 use std::cell::Cell;
 
 use sidecore_mem::{AddressMap, DeviceAddr, Region};
 use sidecore_rpmsg::link::vring::{Buffers, Device, Driver};
 use sidecore_rpmsg::{Endpoint, Rpmsg, Slot};
-use sidecore_virtio::RingFeatures;
 use sidecore_virtio::split::{self, Parts};
+use sidecore_virtio::{Notify, RingFeatures};
 use sidecore_wire::split::Layout;
 
-/// Descriptors of each ring, as Linux has them.
+/// The host's end: the driver of both rings.
+pub type Host<N, O = ()> = Rpmsg<Driver<split::Driver<Box<[split::Slot]>, O>, N, O>, [Slot; 16]>;
+/// The remote's end: the device.
+pub type Remote<N, O = ()> = Rpmsg<Device<split::Device<O>, N, Box<[Cell<u16>]>, O>, [Slot; 16]>;
+
+/// The memory that two ends share, and what they agreed on.
+#[derive(Clone, Debug)]
+pub struct Pair<O = ()> {
+    memory: Region<O>,
+    features: RingFeatures,
+}
+
+/// Descriptors of each ring.
 const NUM: u16 = 256;
-/// Bytes of a buffer, as Linux has them.
+/// Bytes of a buffer.
 const SIZE: u32 = 512;
-/// Where the memory begins, as the ring names it.
-const BASE: u64 = 0x1000_0000;
+/// Bytes of all buffers of a direction.
+const POOL: usize = NUM as usize * SIZE as usize;
+/// Bytes between the rings.
 const RING: usize = 0x4000;
-/// Bytes that a pair needs.
-pub const LEN: usize = 2 * RING + 2 * NUM as usize * SIZE as usize;
+/// Where the memory begins, as the rings name it.
+const BASE: u64 = 0x1000_0000;
 
-thread_local! {
-    static KICKS: Cell<u64> = const { Cell::new(0) };
-}
+impl<O: Clone> Pair<O> {
+    /// Bytes that a pair needs.
+    pub const LEN: usize = 2 * RING + 2 * POOL;
 
-/// A doorbell that counts.
-pub fn count_kick(_queue: u16) {
-    KICKS.set(KICKS.get() + 1);
-}
-
-type Kick = fn(u16);
-/// The host's end.
-pub type Host = Rpmsg<Driver<split::Driver<Vec<split::Slot>>, Kick>, [Slot; 16]>;
-/// The remote's end.
-pub type Remote = Rpmsg<Device<split::Device, Kick, Vec<Cell<u16>>>, [Slot; 16]>;
-
-/// The memory that two ends share.
-pub struct Pair {
-    memory: Region,
-}
-
-impl Pair {
-    /// Ends in this process.
-    pub fn in_memory() -> Self {
-        let memory: &'static sidecore_mem::Memory<LEN> = Box::leak(Box::default());
-        Self { memory: memory.region() }
+    /// A pair over the first bytes of `memory`.
+    ///
+    /// # Panics
+    /// There are fewer than [`Pair::LEN`].
+    pub fn new(memory: &Region<O>, features: RingFeatures) -> Self {
+        Self { memory: memory.slice(0, Self::LEN).expect("room for two rings and their buffers"), features }
     }
 
-    fn rings(&self) -> [Parts; 2] {
+    /// The host's end. It clears the rings, so it comes first.
+    pub fn host<N: Notify>(&self, notify: N) -> Host<N, O> {
+        let [rx, tx] = self.rings().map(|ring| {
+            let slots = vec![split::Slot::default(); usize::from(NUM)].into_boxed_slice();
+            split::Driver::new(ring, self.features, slots).expect("enough slots")
+        });
+        let buffers = |at: usize| Buffers {
+            region: self.memory.slice(at, POOL).expect("in bounds"),
+            addr: DeviceAddr(BASE + at as u64),
+            size: SIZE,
+        };
+        let link = Driver::new(rx, tx, buffers(2 * RING), buffers(2 * RING + POOL), notify);
+        Rpmsg::new(link.expect("pools of the right size"), [const { Slot::new() }; 16])
+    }
+
+    /// The remote's end.
+    pub fn remote<N: Notify>(&self, notify: N) -> Remote<N, O> {
+        let [tx, rx] = self.rings().map(|ring| split::Device::new(ring, self.features));
+        let mut map = AddressMap::new();
+        map.insert(DeviceAddr(BASE), self.memory.clone()).expect("one window");
+        let cancelled = vec![Cell::new(0); usize::from(NUM)].into_boxed_slice();
+        let link = Device::new(tx, rx, map, notify, cancelled).expect("room for all buffers");
+        Rpmsg::new(link, [const { Slot::new() }; 16])
+    }
+
+    fn rings(&self) -> [Parts<O>; 2] {
         let layout = Layout::new(NUM, 4096).expect("a valid layout");
         [0, RING].map(|at| {
             let region = self.memory.slice(at, RING).expect("in bounds");
             Parts::contiguous(&region, &layout).expect("it fits")
         })
     }
+}
 
-    /// The host's end; clears the rings, so to be made first.
-    pub fn host(&self) -> Host {
-        let slots = || vec![split::Slot::default(); usize::from(NUM)];
-        let [rx, tx] = self.rings();
-        let rx = split::Driver::new(rx, RingFeatures::default(), slots()).expect("enough slots");
-        let tx = split::Driver::new(tx, RingFeatures::default(), slots()).expect("enough slots");
-        let buffers = |at: usize| Buffers {
-            region: self.memory.slice(at, NUM as usize * SIZE as usize).expect("in bounds"),
-            addr: DeviceAddr(BASE + at as u64),
-            size: SIZE,
-        };
-        let pool = 2 * RING;
-        let link = Driver::new(
-            rx,
-            tx,
-            buffers(pool),
-            buffers(pool + NUM as usize * SIZE as usize),
-            count_kick as Kick,
-        );
-        Rpmsg::new(link.expect("a valid link"), [const { Slot::new() }; 16])
+impl Pair {
+    /// The host's endpoint, whose peer is [`Pair::remote_endpoint`].
+    pub fn host_endpoint<N: Notify, O>(host: &Host<N, O>) -> Endpoint {
+        host.open(1024, 1025).expect("a free address")
     }
 
-    /// The remote's end.
-    pub fn remote(&self) -> Remote {
-        let [tx, rx] = self.rings();
-        let features = RingFeatures::default();
-        let mut map = AddressMap::new();
-        map.insert(DeviceAddr(BASE), self.memory.clone()).expect("one window");
-        let cancelled = vec![Cell::new(0); usize::from(NUM)];
-        let link = Device::new(
-            split::Device::new(tx, features),
-            split::Device::new(rx, features),
-            map,
-            count_kick as Kick,
-            cancelled,
-        );
-        Rpmsg::new(link.expect("a valid link"), [const { Slot::new() }; 16])
-    }
-
-    /// An endpoint on each side, each other's peer.
-    pub fn connect(host: &Host, remote: &Remote) -> (Endpoint, Endpoint) {
-        let ours = host.open(1024, 1025).expect("a free address");
-        let theirs = remote.open(1025, 1024).expect("a free address");
-        (ours, theirs)
+    /// The remote's endpoint, whose peer is [`Pair::host_endpoint`].
+    pub fn remote_endpoint<N: Notify, O>(remote: &Remote<N, O>) -> Endpoint {
+        remote.open(1025, 1024).expect("a free address")
     }
 }

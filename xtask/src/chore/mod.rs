@@ -1,5 +1,6 @@
 //! One file for each chore, and the table of them all.
 
+mod bench;
 mod ci;
 mod demo;
 mod deny;
@@ -23,6 +24,7 @@ pub(crate) const CHORES: &[Chore] = &[
     demo::CHORE,
     test::CHORE,
     images::CHORE,
+    bench::CHORE,
     loom::CHORE,
     fuzz::CHORE,
     ordinary::CHORE,

@@ -197,3 +197,87 @@ fn a_table_that_is_not_loaded_makes_no_device() {
         "{events:?}"
     );
 }
+
+/// Numbers that look random and are the same for the same seed.
+fn numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+#[test]
+fn whatever_a_remote_writes_anywhere_costs_its_links_at_most() {
+    for seed in 0..300 {
+        let mut number = numbers(seed);
+        let mut echo = echo("echo");
+        let vdevs = [Vdev::rpmsg(F_NS), Vdev::rpmsg(F_NS)];
+        let mut processor = processor(&vdevs, Options::new("sim"), move |side| {
+            let step = echo(side);
+            let windows: Vec<_> = side.remote.memories.windows().collect();
+            for _ in 0..number() % 8 {
+                let region = &windows[number() as usize % windows.len()].region;
+                let at = number() as usize % (region.len() - 8);
+                region.write(at, &number().to_le_bytes()[..number() as usize % 8]).unwrap();
+            }
+            step
+        });
+        processor.start().unwrap();
+        for turn in 0..60_usize {
+            processor.wait(Some(std::time::Duration::ZERO));
+            for service in processor.services() {
+                let Ok(endpoint) = processor.open_service(&service) else { continue };
+                let _ = processor.try_send(endpoint, &vec![turn as u8; turn]);
+                while let Ok(Some(message)) = processor.try_receive(endpoint) {
+                    assert!(message.len() <= 496 && message.to_vec().is_ok());
+                }
+                processor.close(endpoint);
+            }
+        }
+        assert!(processor.ended().is_none() && events(&processor).len() <= 1025, "seed {seed}");
+        processor.stop().unwrap();
+    }
+}
+
+#[test]
+fn many_remotes_live_side_by_side_and_die_alone() {
+    let firmware = |number: usize| {
+        let mut echo = echo("echo");
+        move |side: &Side<'_>| {
+            if number % 4 == 0 && side.remote.steps > 2 {
+                return Step::Exit(number as i32);
+            }
+            if number % 4 == 1 {
+                side.ring(0, 0).store(USED_INDEX, 0x7777_u16).unwrap();
+                return Step::Sleep;
+            }
+            echo(side)
+        }
+    };
+    let vdevs = [Vdev::rpmsg(F_NS), Vdev::rpmsg(F_NS)];
+    let mut remotes: Vec<_> = (0..32)
+        .map(|number| processor(&vdevs, Options::new(&format!("remote{number}")), firmware(number)))
+        .collect();
+    remotes.iter_mut().for_each(|remote| remote.start().unwrap());
+    let answers: Vec<usize> = remotes
+        .iter()
+        .map(|remote| {
+            let Ok(endpoint) = remote.open("echo", SOON) else { return 0 };
+            let turn = |byte: u8| {
+                remote.send(endpoint, &[byte], SOON).ok()?;
+                remote.receive(endpoint, Some(SOON)).ok()?.to_vec().ok()
+            };
+            (0..10).filter(|byte| turn(*byte) == Some(vec![*byte])).count()
+        })
+        .collect();
+    for (number, answers) in answers.into_iter().enumerate() {
+        match number % 4 {
+            0 => assert!(answers < 10, "remote {number} ended"),
+            1 => assert_eq!(answers, 0, "remote {number} broke its ring"),
+            _ => assert_eq!(answers, 10, "remote {number}"),
+        }
+    }
+}

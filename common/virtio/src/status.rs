@@ -38,14 +38,16 @@ impl fmt::Display for Change {
 /// byte, skip steps (OpenAMP writes DRIVER_OK alone) and be seen late.
 ///
 /// Taking DRIVER_OK back without writing zero is forbidden (3.1.1) and counts as a reset. NEEDS_RESET is the
-/// device's own bit and never a change.
+/// device's own bit and its coming never a change; but where it is gone the driver has reset the device, however
+/// soon it was ready again.
 #[must_use]
 pub const fn change(before: Status, now: Status) -> Change {
     let was_running = is_running(before);
     if now.contains(Status::FAILED) {
         return if before.contains(Status::FAILED) { Change::None } else { Change::Failed };
     }
-    if was_running && !is_running(now) || now.0 == 0 && before.0 != 0 {
+    let was_cleared = before.contains(Status::NEEDS_RESET) && !now.contains(Status::NEEDS_RESET);
+    if was_running && (!is_running(now) || was_cleared) || now.0 == 0 && before.0 != 0 {
         return Change::Reset;
     }
     if is_running(now) {
@@ -107,6 +109,10 @@ mod tests {
                 );
                 if before == now {
                     assert_eq!(change, Change::None);
+                }
+                if is_running(before) && is_running(now) {
+                    let cleared = before.0 & !now.0 & Status::NEEDS_RESET.0 != 0;
+                    assert_eq!(change == Change::Reset, cleared, "{before} -> {now}");
                 }
             }
         }

@@ -31,7 +31,8 @@ pub fn registers(bytes: &[u8]) {
                 let now = device.status();
                 let change = device.poll();
                 assert_eq!(change == Change::Started, !is_running(before) && is_running(now));
-                before = now;
+                // Who was reset and is ready again is told of both, one after the other.
+                before = if change == Change::Reset { Status::RESET } else { now };
             }
             1 => match device.accepted() {
                 Ok(accepted) => assert_eq!(accepted & !offered, 0),

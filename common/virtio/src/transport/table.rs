@@ -18,7 +18,7 @@ use sidecore_wire::resource_table::{VdevHeader, Vring};
 use sidecore_wire::status::Status;
 
 use super::{DeviceTransport, DriverTransport, NotOffered};
-use crate::status::{Change, change};
+use crate::status::{Change, change, is_running};
 
 /// The vdev entry in shared memory, its extent checked once.
 #[derive(Clone, Debug)]
@@ -166,11 +166,19 @@ impl<O> Device<O> {
 
     /// Looks at the status and tells what is new since the last look. To be called on every kick and on every
     /// poll alike, so that a lost kick loses nothing.
+    ///
+    /// A driver that resets and is ready again between two looks is seen where [`set_needs_reset`] had asked for it
+    /// (its bit is gone): first as [`Change::Reset`], at the next look as [`Change::Started`].
+    ///
+    /// [`set_needs_reset`]: DeviceTransport::set_needs_reset
     pub fn poll(&self) -> Change {
         let now = self.status();
         // Whatever the driver wrote before the status is read after it.
         full_fence();
-        change(self.seen.replace(now), now)
+        let change = change(self.seen.get(), now);
+        let is_back = change == Change::Reset && is_running(now);
+        self.seen.set(if is_back { Status::RESET } else { now });
+        change
     }
 
     /// One ring as the driver placed it; to be read after [`Change::Started`].
@@ -207,6 +215,8 @@ impl<O> DeviceTransport for Device<O> {
         // Read, then write: the byte has no atomic update that every bus between two processors honours. A driver
         // that resets at this very moment may find the bit again, and resets once more.
         self.registers.status.store(self.status().with(Status::NEEDS_RESET).0);
+        // Remembered here, since the driver may have taken it away before the next look.
+        self.seen.set(self.seen.get().with(Status::NEEDS_RESET));
         full_fence();
     }
 }

@@ -246,15 +246,13 @@ fn whatever_a_remote_writes_anywhere_costs_its_links_at_most() {
 fn many_remotes_live_side_by_side_and_die_alone() {
     let firmware = |number: usize| {
         let mut echo = echo("echo");
-        move |side: &Side<'_>| {
-            if number % 4 == 0 && side.remote.steps > 2 {
-                return Step::Exit(number as i32);
-            }
-            if number % 4 == 1 {
+        move |side: &Side<'_>| match number % 4 {
+            0 if side.remote.steps > 2 => Step::Exit(number as i32),
+            1 => {
                 side.ring(0, 0).store(USED_INDEX, 0x7777_u16).unwrap();
-                return Step::Sleep;
+                Step::Sleep
             }
-            echo(side)
+            _ => echo(side),
         }
     };
     let vdevs = [Vdev::rpmsg(F_NS), Vdev::rpmsg(F_NS)];

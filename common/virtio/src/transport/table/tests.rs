@@ -69,6 +69,30 @@ fn needs_reset_is_seen_by_the_driver_and_survives_its_reading() {
 }
 
 #[test]
+fn a_driver_that_resets_between_two_looks_is_seen_where_that_was_asked_for() {
+    let table = table(F_NS as u32, 2, 0);
+    let driver = Driver::new(&table, 20).unwrap();
+    let device = Device::new(&table, 20).unwrap();
+    for looks_meanwhile in [false, true] {
+        driver.begin(F_NS, 0).unwrap();
+        driver.driver_ok();
+        assert_eq!(device.poll(), Change::Started);
+        device.set_needs_reset();
+        if looks_meanwhile {
+            assert_eq!(device.poll(), Change::None);
+        }
+        driver.begin(F_NS, 0).unwrap();
+        driver.driver_ok();
+        assert_eq!(device.poll(), Change::Reset);
+        assert_eq!(device.poll(), Change::Started);
+        assert_eq!(device.poll(), Change::None);
+        driver.set_status(Status::RESET);
+        assert_eq!(device.poll(), Change::Reset);
+        assert_eq!(device.poll(), Change::None);
+    }
+}
+
+#[test]
 fn an_entry_that_leaves_its_table_is_refused() {
     assert!(matches!(Driver::new(&table(1, 200, 0), 20), Err(RegisterError::Access(_))));
     assert!(Driver::new(&table(1, 2, u32::MAX), 20).is_err());

@@ -92,15 +92,20 @@ impl Ground {
         let mut at = (0..len).map(|i| ((head + i) % num) as u16).peekable();
         while let Some(index) = at.next() {
             let mut descriptor = Self::entry(tape, at.peek().copied());
-            if at.peek().is_none() && tape.flag() {
+            // Odd numbers: the chain goes on in a table, and the highest of them: which goes on in itself.
+            let choice = if at.peek().is_none() { tape.u8() } else { 0 };
+            if choice % 2 == 1 {
                 let (first, count) = (tape.below(4), 1 + tape.below(num));
-                for i in 0..count {
-                    let next = (i + 1 < count).then_some(i as u16 + 1);
-                    let entry = Self::entry(tape, next).emit();
-                    self.rig.data.write(16 * (first + i), &entry).expect("at most 19 entries");
-                }
                 let addr = DATA_ADDR.0 + 16 * first as u64;
                 descriptor = Descriptor { addr, len: 16 * count as u32, flags: DESC_INDIRECT, next: 0 };
+                for i in 0..count {
+                    let next = (i + 1 < count).then_some(i as u16 + 1);
+                    let mut entry = Self::entry(tape, next);
+                    if next.is_none() && choice > 200 {
+                        entry = descriptor;
+                    }
+                    self.rig.data.write(16 * (first + i), &entry.emit()).expect("at most 19 entries");
+                }
             }
             self.rig.ring.write(16 * usize::from(index), &descriptor.emit()).expect("inside the ring");
         }

@@ -11,7 +11,8 @@ use crate::OpenError;
 pub struct Slot {
     /// The endpoint's address; `ADDR_ANY` while the slot is free.
     addr: Cell<u32>,
-    /// Where its messages go unless a destination is named; `ADDR_ANY` until that is known.
+    /// Where its messages go unless a destination is named; `ADDR_ANY` until that is known, and while the slot is free,
+    /// so that a message to `ADDR_ANY` is looked at twice.
     peer: Cell<u32>,
 }
 
@@ -20,6 +21,11 @@ impl Slot {
     #[must_use]
     pub const fn new() -> Self {
         Self { addr: Cell::new(ADDR_ANY), peer: Cell::new(ADDR_ANY) }
+    }
+
+    fn free(&self) {
+        self.addr.set(ADDR_ANY);
+        self.peer.set(ADDR_ANY);
     }
 }
 
@@ -61,7 +67,7 @@ pub(crate) struct Endpoints<S> {
 impl<S: AsRef<[Slot]>> Endpoints<S> {
     pub(crate) fn new(slots: S) -> Self {
         for slot in slots.as_ref() {
-            slot.addr.set(ADDR_ANY);
+            slot.free();
         }
         Self { slots, next: Cell::new(FIRST_DYNAMIC_ADDR) }
     }
@@ -80,7 +86,7 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
     pub(crate) fn close(&self, endpoint: Endpoint) -> bool {
         let slot = self.slot(endpoint);
         if let Some(slot) = slot {
-            slot.addr.set(ADDR_ANY);
+            slot.free();
         }
         slot.is_some()
     }
@@ -88,6 +94,10 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
     /// The endpoint with this address.
     #[inline(always)]
     pub(crate) fn find(&self, addr: u32) -> Option<Endpoint> {
+        // What free slots have in place of an address belongs to no endpoint, whatever the peer writes to.
+        if addr == ADDR_ANY {
+            return None;
+        }
         let slots = self.slots.as_ref();
         let natural = self.natural(addr);
         match slots.get(natural) {
@@ -147,9 +157,6 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
     /// An endpoint at a static address may be in any slot, if another one was in its own.
     #[cold]
     fn search(&self, addr: u32) -> Option<Endpoint> {
-        if addr == ADDR_ANY {
-            return None;
-        }
         let slot = self.slots.as_ref().iter().position(|slot| slot.addr.get() == addr)?;
         Some(Endpoint { slot: slot as u16, addr })
     }
@@ -280,6 +287,21 @@ mod tests {
         assert_eq!(endpoints.find(1024), None);
         assert_eq!(endpoints.open(ADDR_ANY, ADDR_ANY), Err(OpenError::NoSlot { capacity: 0 }));
         assert_eq!(endpoints.open(7, ADDR_ANY), Err(OpenError::NoSlot { capacity: 0 }));
+    }
+
+    #[test]
+    fn any_is_no_endpoint_whatever_its_slot_held_before() {
+        for capacity in [1, 2, 3, 4, 8] {
+            let used_before = endpoints(capacity);
+            while used_before.open(ADDR_ANY, 7).is_ok() {}
+            let endpoints = Endpoints::new(used_before.slots);
+            assert_eq!(endpoints.find_and_learn(ADDR_ANY, 9), None);
+            let open: Vec<_> = (0..capacity).map(|_| endpoints.open(ADDR_ANY, 7).unwrap()).collect();
+            for endpoint in open {
+                endpoints.close(endpoint);
+                assert_eq!((endpoints.find(ADDR_ANY), endpoints.find_and_learn(ADDR_ANY, 9)), (None, None));
+            }
+        }
     }
 
     #[test]

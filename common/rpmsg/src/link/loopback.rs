@@ -36,35 +36,55 @@ struct Lane<const N: usize, const B: usize> {
     committed: Cell<usize>,
     /// How many of the committed ones the peer may see.
     visible: Cell<usize>,
+    /// The sender found no frame, and has not been told since that one came back.
+    starved: Cell<bool>,
 }
 
 #[derive(Debug)]
 struct Frame<const B: usize> {
     header: Cell<Header>,
     payload: Cell<[u8; B]>,
-    free: Cell<bool>,
+    place: Cell<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// Reserved, on its way or received.
+    Out,
+    /// Given back by the receiver, which the sender has not been shown.
+    Released,
 }
 
 impl<const N: usize, const B: usize> Lane<N, B> {
     fn new() -> Self {
         Self {
             frames: [const {
-                Frame { header: Cell::new(NO_HEADER), payload: Cell::new([0; B]), free: Cell::new(true) }
+                Frame {
+                    header: Cell::new(NO_HEADER),
+                    payload: Cell::new([0; B]),
+                    place: Cell::new(Place::Free),
+                }
             }; N],
             queue: [const { Cell::new(0) }; N],
             first: Cell::new(0),
             committed: Cell::new(0),
             visible: Cell::new(0),
+            starved: Cell::new(false),
         }
+    }
+
+    fn free(&self) -> Option<usize> {
+        self.frames.iter().position(|frame| frame.place.get() == Place::Free)
     }
 
     fn frame(&self, index: usize) -> Result<&Frame<B>, LinkError> {
         self.frames.get(index).ok_or(LinkError::Closed)
     }
 
-    fn put_free(&self, index: usize) {
+    fn put(&self, index: usize, place: Place) {
         if let Some(frame) = self.frames.get(index) {
-            frame.free.set(true);
+            frame.place.set(place);
         }
     }
 
@@ -105,8 +125,11 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
     type Held = LoopbackFrame;
 
     fn reserve(&self) -> Result<LoopbackFrame, LinkError> {
-        let index = self.tx.frames.iter().position(|frame| frame.free.get()).ok_or(LinkError::Full)?;
-        self.tx.frame(index)?.free.set(false);
+        let Some(index) = self.tx.free() else {
+            self.tx.starved.set(true);
+            return Err(LinkError::Full);
+        };
+        self.tx.put(index, Place::Out);
         Ok(LoopbackFrame { index })
     }
 
@@ -144,7 +167,7 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
     }
 
     fn cancel(&self, tx: LoopbackFrame) {
-        self.tx.put_free(tx.index);
+        self.tx.put(tx.index, Place::Free);
     }
 
     fn receive<'l, R>(
@@ -172,7 +195,7 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
     }
 
     fn release(&self, rx: LoopbackFrame) {
-        self.rx.put_free(rx.index);
+        self.rx.put(rx.index, Place::Released);
     }
 
     fn hold(&self, rx: LoopbackFrame) -> Option<LoopbackFrame> {
@@ -185,10 +208,17 @@ impl<const N: usize, const B: usize> Link for Loopback<'_, N, B> {
 
     fn flush(&self) {
         self.tx.visible.set(self.tx.committed.get());
+        for frame in self.rx.frames.iter().filter(|frame| frame.place.get() == Place::Released) {
+            frame.place.set(Place::Free);
+        }
     }
 
     fn arm(&self) -> bool {
-        self.rx.visible.get() > 0
+        let buffers = self.tx.starved.get() && self.tx.free().is_some();
+        if buffers {
+            self.tx.starved.set(false);
+        }
+        self.rx.visible.get() > 0 || buffers
     }
 
     fn disarm(&self) {}

@@ -19,6 +19,19 @@ pub struct Faults {
     pub delay: u16,
 }
 
+/// What a [`Faulty`] link has done so far; each count stays at its maximum. A frame can be in several.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Frames that never arrive.
+    pub lost: Cell<u32>,
+    /// Frames that arrive with a bit flipped.
+    pub corrupted: Cell<u32>,
+    /// Frames that were put aside until the next one has arrived.
+    pub reordered: Cell<u32>,
+    /// Frames that were put aside until the next look.
+    pub delayed: Cell<u32>,
+}
+
 /// Passes the frames that come in on from `L`, some of them lost, changed, late or out of order. What happens to which
 /// frame depends on the seed and the number of frames so far, and on nothing else. Sent frames pass untouched: put one
 /// around each end for faults both ways.
@@ -26,9 +39,12 @@ pub struct Faults {
 pub struct Faulty<L: Link> {
     link: L,
     faults: Faults,
+    tally: Tally,
     state: Cell<u64>,
     /// A frame that waits for the next one or for the next look.
     waiting: RefCell<Option<(Header, FaultyHeld<L::Held>)>>,
+    /// It has waited long enough.
+    is_due: Cell<bool>,
 }
 
 /// A received frame, and what has been done to it.
@@ -53,7 +69,18 @@ impl<L: Link> Faulty<L> {
     pub const fn new(link: L, faults: Faults, seed: u64) -> Self {
         // An xorshift generator has one state that it never leaves: zero.
         let state = Cell::new(seed ^ 0x9e37_79b9_7f4a_7c15 | 1);
-        Self { link, faults, state, waiting: RefCell::new(None) }
+        let tally = Tally {
+            lost: Cell::new(0),
+            corrupted: Cell::new(0),
+            reordered: Cell::new(0),
+            delayed: Cell::new(0),
+        };
+        Self { link, faults, tally, state, waiting: RefCell::new(None), is_due: Cell::new(false) }
+    }
+
+    /// What was done to frames so far.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn random(&self) -> u64 {
@@ -82,6 +109,9 @@ impl<L: Link> Faulty<L> {
     }
 
     fn next(&self) -> Result<Option<Received<'_, L>>, LinkError> {
+        if self.is_due.take() {
+            return Ok(self.waiting());
+        }
         loop {
             let Some((mut header, rx)) = self.link.receive(|header, rx| (header, rx))? else {
                 return Ok(self.waiting());
@@ -91,19 +121,30 @@ impl<L: Link> Faulty<L> {
                 [self.faults.lose, self.faults.corrupt, self.faults.reorder, self.faults.delay]
                     .map(|rate| self.happens(rate));
             if lose {
+                count(&self.tally.lost);
                 self.link.release(rx);
                 self.link.flush();
                 continue;
             }
-            let flip = if corrupt { self.flip_a_bit(&mut header) } else { None };
+            let flip = if corrupt {
+                count(&self.tally.corrupted);
+                self.flip_a_bit(&mut header)
+            } else {
+                None
+            };
             let received = FaultyRx { rx, flip };
-            if (reorder || delay) && self.waiting.borrow().is_none() {
+            let someone_waits = self.waiting.borrow().is_some();
+            if (reorder || delay) && !someone_waits {
                 self.put_aside(header, received);
                 if delay {
+                    count(&self.tally.delayed);
+                    self.is_due.set(true);
                     return Ok(None);
                 }
+                count(&self.tally.reordered);
                 continue;
             }
+            self.is_due.set(someone_waits);
             return Ok(Some((header, received)));
         }
     }
@@ -118,6 +159,10 @@ impl<L: Link> Faulty<L> {
         let (header, held) = self.waiting.take()?;
         Some((header, self.resume(held)?))
     }
+}
+
+fn count(what: &Cell<u32>) {
+    what.set(what.get().saturating_add(1));
 }
 
 impl<L: Link> Link for Faulty<L> {

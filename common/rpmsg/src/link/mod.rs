@@ -7,7 +7,7 @@ pub mod vring;
 
 use core::fmt;
 
-pub use faulty::{Faults, Faulty};
+pub use faulty::{Faults, Faulty, Tally};
 pub use loopback::{Loopback, Wire};
 pub use tracer::{Sink, Toward, Tracer};
 

@@ -171,6 +171,68 @@ mod faulty {
         }
     }
 
+    /// Frames straight from the link: numbers that arrive one look after the other, `None` where a look finds nothing.
+    fn looks(link: &impl Link, count: usize) -> Vec<Option<u8>> {
+        let number = |header: Header, rx| {
+            link.release(rx);
+            link.flush();
+            header.flags as u8
+        };
+        (0..count).map(|_| link.receive(number).unwrap()).collect()
+    }
+
+    /// `count` numbered frames on their way, and the end that they come to.
+    fn on_the_way<const N: usize>(
+        wire: &Wire<N, 8>,
+        faults: Faults,
+        seed: u64,
+    ) -> Faulty<Loopback<'_, N, 8>> {
+        let [one, other] = wire.ends();
+        for number in 0..N as u16 {
+            one.send(&Header { flags: number, ..Header::default() }, &[]).unwrap();
+        }
+        one.flush();
+        Faulty::new(other, faults, seed)
+    }
+
+    #[test]
+    fn a_frame_out_of_order_arrives_right_behind_the_next_one_and_a_late_one_at_the_next_look() {
+        let wire = Wire::<4, 8>::default();
+        let always_reordered = on_the_way(&wire, Faults { reorder: u16::MAX, ..Faults::default() }, 1);
+        assert_eq!(looks(&always_reordered, 5), [Some(1), Some(0), Some(3), Some(2), None]);
+        assert_eq!(always_reordered.tally().reordered.get(), 2);
+        let wire = Wire::<2, 8>::default();
+        let always_late = on_the_way(&wire, Faults { delay: u16::MAX, ..Faults::default() }, 1);
+        assert_eq!(looks(&always_late, 5), [None, Some(0), None, Some(1), None]);
+        assert_eq!(always_late.tally().delayed.get(), 2);
+    }
+
+    #[test]
+    fn whoever_is_put_aside_keeps_its_reader_awake() {
+        let wire = Wire::<1, 8>::default();
+        let link = on_the_way(&wire, Faults { delay: u16::MAX, ..Faults::default() }, 1);
+        assert_eq!(looks(&link, 1), [None]);
+        assert!(link.arm());
+        assert_eq!(looks(&link, 1), [Some(0)]);
+        assert!(!link.arm());
+    }
+
+    #[test]
+    fn the_tally_tells_of_everything_that_was_done() {
+        let faults = Faults { lose: 9000, corrupt: 9000, reorder: 9000, delay: 9000 };
+        for seed in 0..50 {
+            let wire = Wire::<256, 8>::default();
+            let link = on_the_way(&wire, faults, seed);
+            let found = looks(&link, 600);
+            let arrived: Vec<u8> = found.iter().copied().flatten().collect();
+            let tally = link.tally();
+            assert_eq!(arrived.len() as u32 + tally.lost.get(), 256);
+            for count in [&tally.lost, &tally.corrupted, &tally.reordered, &tally.delayed] {
+                assert!((5..100).contains(&count.get()), "{tally:?}");
+            }
+        }
+    }
+
     #[test]
     fn frames_overtake_each_other_when_several_are_there() {
         let wire = Wire::<8, 64>::default();

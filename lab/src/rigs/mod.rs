@@ -3,7 +3,9 @@
 mod doorbell;
 mod memory;
 mod split;
+mod vdev;
 
 pub use doorbell::Doorbell;
 pub use memory::{Heap, Shared, shared};
 pub use split::{DATA_ADDR, Split};
+pub use vdev::{Host, Remote, Shape, Vdev};

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests: where a case fails it panics")]
 
+pub mod link;
 pub mod ring;
 
 use std::collections::HashSet;

@@ -30,7 +30,8 @@ pub type RemoteLink<N, S, O, const W: usize> = Device<split::Device<O>, N, S, O,
 /// only now known for sure.
 ///
 /// # Errors
-/// The driver accepted features that were not offered, or its rings are not where they can be.
+/// The driver accepted features that were not offered, its rings are not where they can be, or they are in use: the
+/// firmware was started again and its driver was not told, so that it must be asked for a reset.
 pub fn attach<N, S, O, const W: usize>(
     vdev: &table::Device<O>,
     map: AddressMap<O, W>,
@@ -47,6 +48,11 @@ where
     let (from_device, to_device) = (vdev.vring(FROM_DEVICE as u8)?, vdev.vring(TO_DEVICE as u8)?);
     let mut tx = split::Device::new(place(&map, FROM_DEVICE, &from_device)?, ring_features);
     let mut rx = split::Device::new(place(&map, TO_DEVICE, &to_device)?, ring_features);
+    for (queue, ring) in [(FROM_DEVICE, &tx), (TO_DEVICE, &rx)] {
+        if ring.found() != 0 {
+            return Err(AttachError::PeerRingInUse { queue, used: ring.found() });
+        }
+    }
     // Who has not even said that it knows how to drive the device has chosen no features, either (3.1.1): OpenAMP's
     // driver, which writes DRIVER_OK alone, accepts the event index wherever it is offered and never uses it.
     if ring_features.event_index && !vdev.status().contains(Status::DRIVER) {
@@ -129,6 +135,14 @@ pub enum AttachError {
         /// What is wrong.
         error: AccessError,
     },
+    /// A ring is in use: the driver knows nothing of this device's start, and goes on where another one was. Ask for
+    /// a reset.
+    PeerRingInUse {
+        /// Index of the queue.
+        queue: u16,
+        /// What the used index says, where a driver that is ready begins with 0 (2.7.8).
+        used: u16,
+    },
     /// The storage for cancelled buffers is too small.
     Link(LinkError),
 }
@@ -161,6 +175,9 @@ impl fmt::Display for AttachError {
             }
             Self::PeerRingAddress { queue, error } => write!(f, "queue {queue}: {error}"),
             Self::PeerRingMemory { queue, error } => write!(f, "queue {queue}: {error}"),
+            Self::PeerRingInUse { queue, used } => {
+                write!(f, "queue {queue} is in use already, up to {used}: its driver has not started anew")
+            }
             Self::Link(error) => error.fmt(f),
         }
     }

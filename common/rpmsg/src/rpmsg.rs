@@ -391,10 +391,8 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
 
     #[cold]
     fn refused(&self, error: LinkError) -> SendError {
-        if error.is_peer() {
-            self.break_link(error);
-        }
-        SendError::from(error)
+        let is_over = error.is_peer() || error == LinkError::Closed;
+        SendError::from(if is_over { self.break_link(error) } else { error })
     }
 
     #[inline(always)]
@@ -443,6 +441,7 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
 
     #[cold]
     fn break_link(&self, error: LinkError) -> LinkError {
+        let error = if self.link.is_closed() { LinkError::Closed } else { error };
         self.is_broken.set(true);
         self.broken.set(error);
         error

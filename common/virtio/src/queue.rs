@@ -116,6 +116,11 @@ pub trait DeviceQueue {
     /// The chain is longer, or indirect, or its buffer has the wrong direction (`Peer…`).
     fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError>;
 
+    /// Whether the driver has taken back all that this device showed it, as it does to start anew: what only the
+    /// device writes is no longer what it wrote last. What is published then would only confuse the driver; a fresh
+    /// device end helps. A device that has shown nothing yet cannot tell.
+    fn is_cleared(&self) -> bool;
+
     /// Gives a chain back, of whose writable part `written` bytes were written.
     fn add_used(&self, head: u16, written: u32);
 

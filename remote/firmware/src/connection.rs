@@ -270,6 +270,11 @@ impl<'s, P: Platform> Connection<'s, P> {
 
     /// What to answer after an error of the link below.
     pub(crate) fn broken(&self, error: LinkError) -> LinkError {
+        if error == LinkError::Closed && self.is_up() {
+            // The driver reset the device and was ready again before we looked: only the cleared rings tell.
+            self.vdev.start_over();
+            self.down.set(true);
+        }
         if !self.is_up() {
             // Rings that are being taken apart look like broken ones.
             return LinkError::Closed;

@@ -245,4 +245,8 @@ impl<L: Link> Link for Faulty<L> {
     fn disarm(&self) {
         self.link.disarm();
     }
+
+    fn is_closed(&self) -> bool {
+        self.link.is_closed()
+    }
 }

@@ -122,6 +122,11 @@ pub trait Link {
 
     /// Lets the peer know that no notification is wanted for now.
     fn disarm(&self);
+
+    /// Whether the peer took the link down without a word: what it left may look broken, and no rule was.
+    fn is_closed(&self) -> bool {
+        false
+    }
 }
 
 /// The most that a frame takes: a header, and as much payload as it can tell.

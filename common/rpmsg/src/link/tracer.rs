@@ -116,4 +116,8 @@ impl<L: Link, S: Sink> Link for Tracer<L, S> {
     fn disarm(&self) {
         self.link.disarm();
     }
+
+    fn is_closed(&self) -> bool {
+        self.link.is_closed()
+    }
 }

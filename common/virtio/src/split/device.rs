@@ -96,6 +96,12 @@ impl<O> Device<O> {
         Ok(())
     }
 
+    /// The used index that the ring had when this end of it was made: 0 where the driver had just set it up, but for
+    /// rpmsg-lite's.
+    pub const fn found(&self) -> u16 {
+        self.first
+    }
+
     /// Chains taken and not yet given back.
     pub fn outstanding(&self) -> u16 {
         self.taken.get().wrapping_sub(self.returned.get().wrapping_sub(self.first))
@@ -183,6 +189,11 @@ impl<O> DeviceQueue for Device<O> {
             return Err(bad_flags(head, flags));
         }
         Ok(Buffer { addr: DeviceAddr(addr), len, direction })
+    }
+
+    #[inline(always)]
+    fn is_cleared(&self) -> bool {
+        self.parts.used_index.load() != self.published.get()
     }
 
     #[inline(always)]

@@ -248,6 +248,21 @@ fn a_device_starts_at_the_used_index_it_finds() {
 }
 
 #[test]
+fn a_device_knows_by_its_own_index_that_the_driver_cleared_the_ring() {
+    let Pair { driver, device, parts } = pair(4, PLAIN);
+    let head = driver.add(&[buffer(0, 8)]).unwrap();
+    let _ = driver.publish();
+    assert_eq!(device.pop_available(), Ok(Some(head)));
+    device.add_used(head, 0);
+    assert!(!device.is_cleared());
+    let _ = device.publish();
+    assert!(!device.is_cleared());
+    let _anew = Driver::new(parts.clone(), PLAIN, vec![Slot::default(); 4]).unwrap();
+    assert!(device.is_cleared());
+    assert!(!Device::new(parts, PLAIN).is_cleared());
+}
+
+#[test]
 fn a_driver_that_is_not_believed_is_notified_of_everything_and_told_every_wish() {
     for features in [PLAIN, FULL] {
         let Pair { driver, device, parts } = pair(4, features);

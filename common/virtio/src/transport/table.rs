@@ -181,6 +181,14 @@ impl<O> Device<O> {
         change
     }
 
+    /// Takes the driver for one that has yet to start, so that [`poll`](Self::poll) answers [`Change::Started`] again
+    /// if it is ready. For a device that found its rings cleared
+    /// ([`DeviceQueue::is_cleared`](crate::DeviceQueue::is_cleared)): a driver may reset and be ready again between
+    /// two looks (Linux' resets in silence), and the status does not tell.
+    pub fn start_over(&self) {
+        self.seen.set(Status::RESET);
+    }
+
     /// One ring as the driver placed it; to be read after [`Change::Started`].
     ///
     /// # Errors

@@ -198,6 +198,38 @@ fn a_message_that_is_too_long_is_an_error_and_not_cut() {
 }
 
 #[test]
+fn a_driver_that_starts_anew_between_two_looks_gets_a_new_link_without_being_asked() {
+    let mut restarts = 0;
+    let script = move |main: &mut Main| {
+        main.collect();
+        if main.host.is_none() {
+            main.start();
+        } else if restarts < 3 && !main.announced.is_empty() {
+            main.reset();
+            main.start();
+            restarts += 1;
+        }
+        assert!(!main.status().contains(Status::NEEDS_RESET));
+    };
+    let ((), main) = run(
+        |mut remote| {
+            for _ in 0..3 {
+                let connection = remote.connect().unwrap();
+                let echo = connection.open(CHANNEL).wait().unwrap();
+                assert_eq!(echo.receive().wait().unwrap_err(), LinkError::Closed);
+                drop(echo);
+                remote = connection.disconnect();
+            }
+            remote.connect().unwrap().open(CHANNEL).wait().unwrap();
+        },
+        script,
+    );
+    main.borrow_mut().collect();
+    let came = main.borrow().announced.iter().filter(|announced| !announced.is_destroy()).count();
+    assert_eq!(came, 1, "announced once on the last link");
+}
+
+#[test]
 fn a_main_side_that_breaks_the_rules_is_named_and_asked_to_reset() {
     let mut broken = false;
     let script = peer(move |main, _| {

@@ -54,11 +54,17 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
         }
         match self.tx.pop_single(Direction::FromDevice)? {
             Some((head, buffer)) => self.frame(head, buffer),
-            None => {
-                self.starved.set(true);
-                Err(LinkError::Full)
-            }
+            None => Err(self.no_buffer()),
         }
+    }
+
+    #[cold]
+    fn no_buffer(&self) -> LinkError {
+        if self.is_closed() {
+            return LinkError::Closed;
+        }
+        self.starved.set(true);
+        LinkError::Full
     }
 
     #[cold]
@@ -173,7 +179,9 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     #[inline(always)]
     fn receive<'l, R>(&'l self, take: impl FnOnce(Header, Frame<'l>) -> R) -> Result<Option<R>, LinkError> {
-        let Some((head, buffer)) = self.rx.pop_single(Direction::ToDevice)? else { return Ok(None) };
+        let Some((head, buffer)) = self.rx.pop_single(Direction::ToDevice)? else {
+            return if self.is_closed() { Err(LinkError::Closed) } else { Ok(None) };
+        };
         let frame = self.frame(head, buffer)?;
         let header = Header::parse(&frame.span.read_array(0).ok_or(LinkError::Closed)?);
         Ok(Some(take(header, frame)))
@@ -209,6 +217,9 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     // Out of line, as the driver's.
     #[inline(never)]
     fn flush(&self) {
+        if self.is_closed() {
+            return;
+        }
         if self.tx.publish() {
             self.notify.notify(FROM_DEVICE);
         }
@@ -219,7 +230,9 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
 
     fn arm(&self) -> bool {
         let frames = self.rx.enable_notifications();
-        let buffers = self.starved.get() && self.tx.enable_notifications();
+        // A cancelled buffer is one that the driver tells nothing of.
+        let buffers =
+            self.starved.get() && (self.cancelled_count.get() > 0 || self.tx.enable_notifications());
         if buffers {
             // Told once: whoever gave up sending in the meantime must not be kept awake by it.
             self.starved.set(false);
@@ -230,5 +243,10 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     fn disarm(&self) {
         self.rx.disable_notifications();
         self.tx.disable_notifications();
+    }
+
+    // A driver that resets and is ready again before this side looks at the status: only its rings tell.
+    fn is_closed(&self) -> bool {
+        self.tx.is_cleared() || self.rx.is_cleared()
     }
 }

@@ -160,6 +160,13 @@ pub struct DriverHeld {
     len: u32,
 }
 
+impl<Q: DriverQueue, N, O> Driver<Q, N, O> {
+    /// Whether there is a transmit buffer that somebody took and did not send: the device tells nothing of it.
+    fn has_free(&self) -> bool {
+        self.tx.reserve().is_some_and(|head| self.tx.free(head).is_ok())
+    }
+}
+
 impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
     type Tx<'l>
         = DriverTx
@@ -288,7 +295,7 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     fn arm(&self) -> bool {
         let frames = self.rx.enable_notifications();
-        let buffers = self.starved.get() && self.tx.enable_notifications();
+        let buffers = self.starved.get() && (self.has_free() || self.tx.enable_notifications());
         if buffers {
             // Told once: whoever gave up sending in the meantime must not be kept awake by it.
             self.starved.set(false);

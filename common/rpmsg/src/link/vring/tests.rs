@@ -35,6 +35,8 @@ struct Bench {
     host: Host,
     remote: Remote,
     memory: Region,
+    table: Region,
+    vdev: table::Device,
     host_kicks: Kicks,
     remote_kicks: Kicks,
 }
@@ -68,26 +70,34 @@ fn bench(features: u64) -> Bench {
     let table = table(features);
     let memory: &'static Memory<4096> = Box::leak(Box::default());
     let memory = memory.region();
+    let vdev = table::Device::new(&table, 0).unwrap();
+    assert_eq!(vdev.poll(), Change::None);
+    let (host, host_kicks) = start_host(&table, &memory, features);
+    assert_eq!(vdev.poll(), Change::Started);
+    let (remote, remote_kicks) = start_remote(&vdev, &memory).unwrap();
+    assert_eq!(host_kicks.take(), [FROM_DEVICE], "Linux kicks queue 0 after DRIVER_OK");
+    Bench { host, remote, memory, table, vdev, host_kicks, remote_kicks }
+}
+
+fn start_host(table: &Region, memory: &Region, features: u64) -> (Host, Kicks) {
     let layout = Layout::new(NUM, 16).unwrap();
     let at = |addr: u64, len: usize| memory.slice((addr - BASE) as usize, len).unwrap();
     let rings = RINGS.map(|addr| Parts::contiguous(&at(addr, 1024), &layout).unwrap());
     let buffers = POOLS.map(|addr| Buffers { region: at(addr, 1024), addr: DeviceAddr(addr), size: SIZE });
-    let vdev = table::Device::new(&table, 0).unwrap();
-    assert_eq!(vdev.poll(), Change::None);
-    let (host_kicks, kick) = kicks();
-    let driver = table::Driver::new(&table, 0).unwrap();
+    let (kicks, kick) = kicks();
+    let driver = table::Driver::new(table, 0).unwrap();
     let (link, agreed) = bring_up(&driver, UNDERSTOOD, rings, slots(), buffers, kick).unwrap();
     assert_eq!(agreed, features);
-    let host = Rpmsg::new(link, vec![Slot::new(); 4]);
-    assert_eq!(vdev.poll(), Change::Started);
-    let (remote_kicks, kick) = kicks();
+    (Rpmsg::new(link, vec![Slot::new(); 4]), kicks)
+}
+
+fn start_remote(vdev: &table::Device, memory: &Region) -> Result<(Remote, Kicks), AttachError> {
+    let (kicks, kick) = kicks();
     let mut map = AddressMap::new();
     map.insert(DeviceAddr(BASE), memory.clone()).unwrap();
     let cancelled = vec![Cell::new(0); usize::from(NUM)];
-    let (link, _) = attach(&vdev, map, cancelled, |_| kick).unwrap();
-    let remote = Rpmsg::new(link, vec![Slot::new(); 4]);
-    assert_eq!(host_kicks.take(), [FROM_DEVICE], "Linux kicks queue 0 after DRIVER_OK");
-    Bench { host, remote, memory, host_kicks, remote_kicks }
+    let (link, _) = attach(vdev, map, cancelled, |_| kick)?;
+    Ok((Rpmsg::new(link, vec![Slot::new(); 4]), kicks))
 }
 
 fn message<L: Link>(rpmsg: &Rpmsg<L, Vec<Slot>>) -> Option<(u32, u32, Vec<u8>)> {
@@ -349,6 +359,67 @@ fn the_length_of_a_returned_buffer_is_its_size_for_the_sake_of_openamp() {
     assert!(message(&bench.remote).is_some());
     let used = 0x400 + Layout::new(NUM, 16).unwrap().used_ring() as usize;
     assert_eq!(bench.memory.load::<u32>(used + 4), Ok(19));
+}
+
+/// What traffic there was before a restart: messages from the host, messages from the remote.
+const TRAFFIC: [[u32; 2]; 5] = [[0, 1], [1, 0], [3, 3], [0, 4], [70_000, 66_000]];
+
+fn exchange(bench: &Bench, [there, back]: [u32; 2]) {
+    let (ours, theirs) = connect(bench);
+    for turn in 0..there.max(back) {
+        if turn < there {
+            bench.host.send(ours, b"there").unwrap();
+            assert!(message(&bench.remote).is_some());
+        }
+        if turn < back {
+            bench.remote.send(theirs, b"back").unwrap();
+            assert!(message(&bench.host).is_some());
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_starts_anew_unseen_ends_the_link_and_is_shown_nothing_of_the_old_one() {
+    for traffic in TRAFFIC {
+        let bench = bench(F_NS);
+        exchange(&bench, traffic);
+        let (host, _kicks) = start_host(&bench.table, &bench.memory, F_NS);
+        assert_eq!(bench.vdev.poll(), Change::None, "the status does not tell");
+        let endpoint = bench.remote.open(ADDR_ANY, 5).unwrap();
+        let lost = (0..4).find_map(|_| bench.remote.send(endpoint, b"lost").err());
+        assert!(
+            lost.is_none_or(|error| error == SendError::Link(LinkError::Closed)),
+            "{traffic:?}: {lost:?}"
+        );
+        let Err(error) = bench.remote.poll() else { panic!("{traffic:?}: nothing noticed") };
+        assert_eq!(error, LinkError::Closed, "{traffic:?}");
+        assert_eq!(bench.remote.send(endpoint, b"late"), Err(SendError::Link(LinkError::Closed)));
+        for ring in [0, 0x400] {
+            let shown = ring + Layout::new(NUM, 16).unwrap().used_index() as usize;
+            assert_eq!(bench.memory.load::<u16>(shown), Ok(0), "{traffic:?}");
+        }
+        bench.vdev.start_over();
+        assert_eq!(bench.vdev.poll(), Change::Started);
+        let (remote, _kicks) = start_remote(&bench.vdev, &bench.memory).unwrap();
+        let endpoint = remote.open(3000, 2000).unwrap();
+        host.open(2000, 3000).unwrap();
+        remote.send(endpoint, b"anew").unwrap();
+        assert_eq!(message(&host), Some((3000, 2000, b"anew".to_vec())));
+    }
+}
+
+#[test]
+fn a_remote_that_starts_anew_does_not_go_on_in_the_midst_of_a_ring() {
+    for traffic in TRAFFIC {
+        let bench = bench(F_NS);
+        exchange(&bench, traffic);
+        let vdev = table::Device::new(&bench.table, 0).unwrap();
+        assert_eq!(vdev.poll(), Change::Started);
+        let error = start_remote(&vdev, &bench.memory).err().unwrap();
+        let queue = u16::from(traffic[1] == 0);
+        let used = traffic[usize::from(queue == 0)] as u16;
+        assert_eq!(error, AttachError::PeerRingInUse { queue, used });
+    }
 }
 
 #[test]

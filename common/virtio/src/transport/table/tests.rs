@@ -38,6 +38,23 @@ fn both_ends_agree_on_features_and_status_through_the_entry() {
 }
 
 #[test]
+fn who_starts_over_is_told_once_more_that_the_driver_is_ready() {
+    let table = table(F_NS as u32, 2, 0);
+    let driver = Driver::new(&table, 20).unwrap();
+    let device = Device::new(&table, 20).unwrap();
+    for _ in 0..2 {
+        // Reset and ready again between two looks: the status is what it was.
+        driver.begin(F_NS, 0).unwrap();
+        driver.driver_ok();
+        assert_eq!(device.poll(), Change::Started);
+        assert_eq!(device.poll(), Change::None);
+        device.start_over();
+    }
+    driver.begin(F_NS, 0).unwrap();
+    assert_eq!(device.poll(), Change::Progress);
+}
+
+#[test]
 fn a_missing_feature_fails_the_device() {
     let table = table(0, 2, 0);
     let driver = Driver::new(&table, 20).unwrap();

@@ -230,10 +230,11 @@ impl Bench {
         };
         let Some(mut message) = self.compose(tape, 1) else { return self.driver.free(head).unwrap() };
         message.cost = 1;
-        let Buffer { addr, len, direction } = message.buffers[0];
         if tape.flag() {
-            self.driver.bind(head, addr).unwrap();
-            self.driver.offer_bound(head, len, direction).unwrap();
+            let buffer = message.buffers[0];
+            let longer = Buffer { len: buffer.len.saturating_add(u32::from(tape.u8() % 2)), ..buffer };
+            self.driver.bind(head, longer).unwrap();
+            self.driver.offer_bound(head, buffer.len).unwrap();
         } else {
             self.driver.offer(head, message.buffers[0]).unwrap();
         }

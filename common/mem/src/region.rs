@@ -303,6 +303,15 @@ impl<T: Scalar, O> Ring<T, O> {
         unsafe { self.raw.store((index & self.mask) * T::SIZE, value) };
     }
 
+    /// As [`store`](Self::store), but leaves a scalar alone that has the value already: its line then stays in the
+    /// caches of both processors, which a store would take it out of.
+    #[inline(always)]
+    pub fn renew(&self, index: usize, value: T) {
+        if self.load(index) != value {
+            self.store(index, value);
+        }
+    }
+
     /// Number of scalars, a power of two.
     #[inline(always)]
     pub const fn count(&self) -> usize {
@@ -380,12 +389,14 @@ impl<T: Scalar, O> Pairs<T, O> {
         unsafe { self.raw.store(at + T::SIZE, second) };
     }
 
-    /// Writes the first half of the pair at `index` modulo the length; no ordering.
+    /// As [`store`](Self::store), but leaves a pair alone that has the values already: its line then stays in the
+    /// caches of both processors, which a store would take it out of.
     #[inline(always)]
-    pub fn store_first(&self, index: usize, first: T) {
-        let at = (index & self.mask) * (2 * T::SIZE);
-        // SAFETY: as in `load`.
-        unsafe { self.raw.store(at, first) };
+    pub fn renew(&self, index: usize, [first, second]: [T; 2]) {
+        let [old_first, old_second] = self.load(index);
+        if old_first != first || old_second != second {
+            self.store(index, [first, second]);
+        }
     }
 
     /// Writes the second half of the pair at `index` modulo the length; no ordering.

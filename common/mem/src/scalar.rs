@@ -8,7 +8,7 @@ mod sealed {
 ///
 /// An access is one volatile access of that width where the processor has it. A `u64` on a 32-bit processor
 /// is two accesses, so its halves may be of different ages.
-pub trait Scalar: sealed::Sealed + Copy + 'static {
+pub trait Scalar: sealed::Sealed + Copy + PartialEq + 'static {
     /// Size and alignment in bytes.
     const SIZE: usize;
 

@@ -26,17 +26,18 @@ pub trait DriverQueue {
     /// [`QueueError::Full`] where all are held or in flight; the device broke a rule (`Peer…`).
     fn acquire(&self) -> Result<u16, QueueError>;
 
-    /// Binds a held descriptor to an address, which stays its own until it is bound or offered with another one.
+    /// Binds a held descriptor to a buffer, which stays its own until it is bound or offered with another one.
     ///
     /// # Errors
     /// [`QueueError::NotHeld`].
-    fn bind(&self, head: u16, addr: DeviceAddr) -> Result<(), QueueError>;
+    fn bind(&self, head: u16, buffer: Buffer) -> Result<(), QueueError>;
 
-    /// Gives a held descriptor to the device with `len` bytes at the address that it is bound to.
+    /// Gives a held descriptor to the device with the buffer that it is bound to, of which `len` bytes are meant: as
+    /// many as the buffer has, or fewer. What the device reads of the ring is left alone where nothing of it changes.
     ///
     /// # Errors
     /// [`QueueError::NotHeld`].
-    fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError>;
+    fn offer_bound(&self, head: u16, len: u32) -> Result<(), QueueError>;
 
     /// Takes a descriptor as [`acquire`](DriverQueue::acquire) does, has `fill` write its buffer and tell the length,
     /// and gives it to the device as [`offer_bound`](DriverQueue::offer_bound) does: all three in one step. Where
@@ -44,11 +45,7 @@ pub trait DriverQueue {
     ///
     /// # Errors
     /// As for [`acquire`](DriverQueue::acquire).
-    fn offer_next(
-        &self,
-        direction: Direction,
-        fill: impl FnOnce(u16) -> Option<u32>,
-    ) -> Result<bool, QueueError>
+    fn offer_next(&self, fill: impl FnOnce(u16) -> Option<u32>) -> Result<bool, QueueError>
     where
         Self: Sized;
 

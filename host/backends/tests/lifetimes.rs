@@ -301,7 +301,8 @@ fn a_warden_that_does_not_end_is_killed() {
 fn keys_and_hang_ups_of_a_terminal_do_not_reach_the_warden() {
     let dir = Dir::new();
     let sandbox = run(dir.named("quiet"), working);
-    let session = |pid: i32| rustix::process::getsid(rustix::process::Pid::from_raw(pid)).unwrap().as_raw_pid();
+    let session =
+        |pid: i32| rustix::process::getsid(rustix::process::Pid::from_raw(pid)).unwrap().as_raw_pid();
     let (warden, remote) = (pid("quiet", "warden"), pid("quiet", "remote"));
     assert_eq!(session(warden), warden, "the warden leads a session of its own");
     assert_eq!(session(remote), warden);

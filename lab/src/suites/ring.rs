@@ -48,7 +48,8 @@ pub const CASES: &[Case<dyn Bench>] = cases![
     transfer::vring_2_7_5_3_indirect_chains_arrive_in_order,
     transfer::vring_2_7_8_used_elements_name_chain_and_length_in_the_order_of_use,
     transfer::vring_2_7_13_buffers_are_filled_and_offered_in_one_step,
-    transfer::vring_2_7_13_a_bound_descriptor_keeps_its_address,
+    transfer::vring_2_7_13_a_bound_descriptor_keeps_its_address_and_direction,
+    transfer::vring_2_7_13_the_descriptors_of_a_chain_that_came_back_stand_alone,
     transfer::vring_2_7_13_indices_wrap_with_every_descriptor_in_use,
     transfer::vring_2_7_13_nothing_is_visible_before_it_is_published,
 ];
@@ -83,11 +84,7 @@ pub trait DriverEnd: DriverQueue + Send {
     ///
     /// # Errors
     /// As there.
-    fn fill_next(
-        &self,
-        direction: Direction,
-        fill: &mut dyn FnMut(u16) -> Option<u32>,
-    ) -> Result<bool, QueueError>;
+    fn fill_next(&self, fill: &mut dyn FnMut(u16) -> Option<u32>) -> Result<bool, QueueError>;
 
     /// Gives a chain by a table in memory of the caller's.
     ///
@@ -145,12 +142,8 @@ impl<S: AsRef<[split::Slot]> + Send> DriverEnd for split::Driver<S, Arc<Heap>> {
         self.free_count()
     }
 
-    fn fill_next(
-        &self,
-        direction: Direction,
-        fill: &mut dyn FnMut(u16) -> Option<u32>,
-    ) -> Result<bool, QueueError> {
-        DriverQueue::offer_next(self, direction, fill)
+    fn fill_next(&self, fill: &mut dyn FnMut(u16) -> Option<u32>) -> Result<bool, QueueError> {
+        DriverQueue::offer_next(self, fill)
     }
 
     fn add_indirect(

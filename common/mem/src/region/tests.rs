@@ -102,6 +102,17 @@ fn pairs_wrap_their_index_or_refuse_it() {
 }
 
 #[test]
+fn what_is_renewed_is_there_whatever_was_there_before() {
+    let region = region(64);
+    let (ring, pairs) = (region.ring::<u16>(0, 4).unwrap(), region.pairs::<u32>(32, 4).unwrap());
+    for [first, second] in [[0, 1], [1, 1], [1, 2], [1, 2], [3, 4]] {
+        ring.renew(5, first as u16);
+        pairs.renew(6, [first, second]);
+        assert_eq!((ring.load(1), pairs.load(2)), (first as u16, [first, second]));
+    }
+}
+
+#[test]
 fn clones_and_slices_name_the_same_bytes() {
     let region = region(32);
     let slice = region.slice(16, 16).unwrap();

@@ -38,8 +38,20 @@ pub struct Driver<S, O = ()> {
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     state: Cell<State>,
+    /// Whether its buffer is the device's to write.
+    writable: Cell<bool>,
     /// The next free descriptor, or the next of the chain in flight.
     next: Cell<u16>,
+    /// Bytes of its buffer, as the device was told last.
+    len: Cell<u32>,
+}
+
+impl Slot {
+    #[inline(always)]
+    fn write(&self, direction: Direction, len: u32) {
+        self.writable.set(direction == Direction::FromDevice);
+        self.len.set(len);
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +62,7 @@ enum State {
     Held,
     /// The head of a chain of one that is with the device.
     Single,
-    /// The head of a longer chain that is with the device.
+    /// The head of a longer chain that is with the device, or of an indirect one.
     Chain,
     /// Another part of a chain that is with the device.
     Part,
@@ -68,6 +80,8 @@ impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O> {
             return Err(QueueError::Storage { slots: slots.len(), num });
         }
         for (slot, next) in slots.iter().zip(1..=num) {
+            // As the cleared ring describes it.
+            slot.write(Direction::ToDevice, 0);
             slot.state.set(State::Free);
             slot.next.set(next);
         }
@@ -113,10 +127,13 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
             table.store(16 * i, buffer.addr.0)?;
             table.store(16 * i + 8, describe(buffer, (next != 0).then_some(next)))?;
         }
-        let head = self.reserve().ok_or(QueueError::Full)?;
-        let word = pack(16 * chain.len() as u32, DESC_INDIRECT, 0);
-        self.describe_at(head, table_addr, word);
-        self.make_available(head, State::Single);
+        let (head, slot) = self.unused().ok_or(QueueError::Full)?;
+        let len = 16 * chain.len() as u32;
+        slot.write(Direction::ToDevice, len);
+        self.parts.descriptors.store(usize::from(head), [table_addr.0, pack(len, DESC_INDIRECT, 0)]);
+        slot.state.set(State::Chain);
+        slot.next.set(self.parts.num);
+        self.enqueue(head);
         Ok(head)
     }
 
@@ -126,30 +143,17 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
     }
 
     #[inline(always)]
-    fn describe_at(&self, index: u16, addr: DeviceAddr, word: u64) {
-        self.parts.descriptors.store(usize::from(index), [addr.0, word]);
-    }
-
-    #[inline(always)]
-    fn make_available(&self, head: u16, state: State) {
-        if let Some(slot) = self.slot(head) {
-            slot.state.set(state);
-        }
-        self.enqueue(head);
+    fn describe_at(&self, index: u16, slot: &Slot, buffer: &Buffer, next: Option<u16>) {
+        slot.write(buffer.direction, buffer.len);
+        self.parts.descriptors.store(usize::from(index), [buffer.addr.0, describe(buffer, next)]);
     }
 
     #[inline(always)]
     fn enqueue(&self, head: u16) {
         let offered = self.offered.get();
-        self.parts.available.store(usize::from(offered), head);
+        // Buffers that are used in the order in which they were offered come round in the same order.
+        self.parts.available.renew(usize::from(offered), head);
         self.offered.set(offered.wrapping_add(1));
-    }
-
-    #[inline(always)]
-    fn hold(&self, head: u16) {
-        if let Some(slot) = self.slot(head) {
-            slot.state.set(State::Held);
-        }
     }
 
     #[inline(always)]
@@ -175,7 +179,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     /// The next descriptor for a buffer, marked as a chain of one that is with the device, as it is about to be.
     #[inline(always)]
-    fn next(&self) -> Result<u16, QueueError> {
+    fn next(&self) -> Result<(u16, &Slot), QueueError> {
         let taken = self.taken.get();
         if taken == self.seen.get() {
             return self.next_round();
@@ -187,10 +191,10 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
     /// come before its index is read again, so that it is read once in a whole round and not once a message.
     #[cold]
     #[inline(never)]
-    fn next_round(&self) -> Result<u16, QueueError> {
+    fn next_round(&self) -> Result<(u16, &Slot), QueueError> {
         let taken = self.taken.get();
         match self.unused() {
-            Some((head, _)) => Ok(head),
+            Some(unused) => Ok(unused),
             None if self.look(taken)? => self.take(taken, self.parts.used.load_first(usize::from(taken))),
             None => Err(QueueError::Full),
         }
@@ -211,13 +215,13 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     /// Takes the chain that the device named in the element at `taken`.
     #[inline(always)]
-    fn take(&self, taken: u16, id: u32) -> Result<u16, QueueError> {
+    fn take(&self, taken: u16, id: u32) -> Result<(u16, &Slot), QueueError> {
         let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
         if slot.state.get() != State::Single {
             self.unchain(id, slot)?;
         }
         self.taken.set(taken.wrapping_add(1));
-        Ok(id as u16)
+        Ok((id as u16, slot))
     }
 
     #[inline(always)]
@@ -230,10 +234,8 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     #[cold]
     #[inline(never)]
-    fn unfilled(&self, head: u16) {
-        if let Some(slot) = self.slot(head) {
-            self.put_free(head, slot);
-        }
+    fn unfilled(&self, head: u16, slot: &Slot) {
+        self.put_free(head, slot);
     }
 
     #[cold]
@@ -242,7 +244,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         QueueError::PeerBadId { id, num: self.parts.num }
     }
 
-    /// Frees all of a chain but its head, which is a chain of one then.
+    /// Frees all of a chain but its head, which is a chain of one then; all are bound to their buffers alone.
     #[cold]
     #[inline(never)]
     fn unchain(&self, id: u32, head: &Slot) -> Result<(), QueueError> {
@@ -253,20 +255,32 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         while let Some(slot) = self.slot(next).filter(|slot| slot.state.get() == State::Part) {
             let index = next;
             next = slot.next.get();
+            self.tell_length(index, slot, slot.len.get());
             self.put_free(index, slot);
         }
+        self.tell_length(id as u16, head, head.len.get());
         head.state.set(State::Single);
         Ok(())
     }
 
-    /// Gives a descriptor to the device that is bound to its address.
+    /// Gives a descriptor to the device that is bound to its buffer.
     #[inline(always)]
-    fn enqueue_bound(&self, head: u16, len: u32, direction: Direction) {
-        // The address stands in the descriptor already. Should the device have written over it, then that is where
-        // the device will look: it can only mislead itself.
-        let word = describe(&Buffer { addr: DeviceAddr(0), len, direction }, None);
-        self.parts.descriptors.store_second(usize::from(head), word);
+    fn enqueue_bound(&self, head: u16, slot: &Slot, len: u32) {
+        // Address, direction and at best the length stand in the descriptor already. Should the device have written
+        // over them, then that is where the device will look: it can only mislead itself.
+        if slot.len.get() != len {
+            self.tell_length(head, slot, len);
+        }
         self.enqueue(head);
+    }
+
+    /// Writes the half of a single buffer's descriptor that has its length.
+    // Out of line: inlined, it costs those whose lengths are always the same two instructions.
+    #[inline(never)]
+    fn tell_length(&self, index: u16, slot: &Slot, len: u32) {
+        slot.len.set(len);
+        let flags = if slot.writable.get() { DESC_WRITE } else { 0 };
+        self.parts.descriptors.store_second(usize::from(index), pack(len, flags, 0));
     }
 }
 
@@ -297,45 +311,42 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
 
     #[inline(always)]
     fn acquire(&self) -> Result<u16, QueueError> {
-        let head = self.next()?;
-        self.hold(head);
+        let (head, slot) = self.next()?;
+        slot.state.set(State::Held);
         Ok(head)
     }
 
     #[inline(always)]
-    fn bind(&self, head: u16, addr: DeviceAddr) -> Result<(), QueueError> {
-        self.held(head)?;
-        self.parts.descriptors.store_first(usize::from(head), addr.0);
+    fn bind(&self, head: u16, buffer: Buffer) -> Result<(), QueueError> {
+        self.describe_at(head, self.held(head)?, &buffer, None);
         Ok(())
     }
 
     #[inline(always)]
-    fn offer_bound(&self, head: u16, len: u32, direction: Direction) -> Result<(), QueueError> {
-        self.held(head)?.state.set(State::Single);
-        self.enqueue_bound(head, len, direction);
+    fn offer_bound(&self, head: u16, len: u32) -> Result<(), QueueError> {
+        let slot = self.held(head)?;
+        slot.state.set(State::Single);
+        self.enqueue_bound(head, slot, len);
         Ok(())
     }
 
     #[inline(always)]
-    fn offer_next(
-        &self,
-        direction: Direction,
-        fill: impl FnOnce(u16) -> Option<u32>,
-    ) -> Result<bool, QueueError> {
+    fn offer_next(&self, fill: impl FnOnce(u16) -> Option<u32>) -> Result<bool, QueueError> {
         // Never held in between, so there is no state to be changed and checked.
-        let head = self.next()?;
+        let (head, slot) = self.next()?;
         let filled = fill(head);
         match filled {
-            Some(len) => self.enqueue_bound(head, len, direction),
-            None => self.unfilled(head),
+            Some(len) => self.enqueue_bound(head, slot, len),
+            None => self.unfilled(head, slot),
         }
         Ok(filled.is_some())
     }
 
     #[inline(always)]
     fn offer(&self, head: u16, buffer: Buffer) -> Result<(), QueueError> {
-        self.held(head)?.state.set(State::Single);
-        self.describe_at(head, buffer.addr, describe(&buffer, None));
+        let slot = self.held(head)?;
+        slot.state.set(State::Single);
+        self.describe_at(head, slot, &buffer, None);
         self.enqueue(head);
         Ok(())
     }
@@ -351,20 +362,17 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             return Err(QueueError::Full);
         }
         // Written from the last to the first, so that each descriptor knows the next.
-        let mut head = self.reserve().ok_or(QueueError::Full)?;
-        self.describe_at(head, last.addr, describe(last, None));
+        let (mut head, mut slot) = self.unused().ok_or(QueueError::Full)?;
+        self.describe_at(head, slot, last, None);
         for buffer in rest.iter().rev() {
+            slot.state.set(State::Part);
             let next = head;
-            head = self.reserve().ok_or(QueueError::Full)?;
-            if let Some(slot) = self.slot(next) {
-                slot.state.set(State::Part);
-            }
-            if let Some(slot) = self.slot(head) {
-                slot.next.set(next);
-            }
-            self.describe_at(head, buffer.addr, describe(buffer, Some(next)));
+            (head, slot) = self.unused().ok_or(QueueError::Full)?;
+            slot.next.set(next);
+            self.describe_at(head, slot, buffer, Some(next));
         }
-        self.make_available(head, if rest.is_empty() { State::Single } else { State::Chain });
+        slot.state.set(if rest.is_empty() { State::Single } else { State::Chain });
+        self.enqueue(head);
         Ok(head)
     }
 
@@ -395,8 +403,8 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             return Ok(None);
         }
         let [id, len] = self.parts.used.load(usize::from(taken));
-        let head = self.take(taken, id)?;
-        self.hold(head);
+        let (head, slot) = self.take(taken, id)?;
+        slot.state.set(State::Held);
         Ok(Some(Used { head, len }))
     }
 

@@ -143,13 +143,13 @@ fn a_descriptor_is_taken_filled_and_given_in_one_step_or_comes_back() {
     let Pair { driver, device, parts } = pair(2, PLAIN);
     for head in 0..2 {
         assert_eq!(driver.reserve(), Some(head));
-        driver.bind(head, DeviceAddr(0x100 * u64::from(head))).unwrap();
+        driver.bind(head, buffer(0x100 * u64::from(head), 0)).unwrap();
     }
     driver.free(1).unwrap();
     driver.free(0).unwrap();
     for turn in 0..70_000_u32 {
-        let give = || driver.offer_next(Direction::ToDevice, |_| Some(turn));
-        assert_eq!(driver.offer_next(Direction::ToDevice, |_| None), Ok(false));
+        let give = || driver.offer_next(|_| Some(turn));
+        assert_eq!(driver.offer_next(|_| None), Ok(false));
         assert_eq!((give(), give(), give()), (Ok(true), Ok(true), Err(QueueError::Full)));
         let _ = driver.publish();
         let mut heads = [0, 1].map(|_| device.pop_available().unwrap().unwrap());
@@ -162,10 +162,10 @@ fn a_descriptor_is_taken_filled_and_given_in_one_step_or_comes_back() {
         assert_eq!(heads, [0, 1]);
         let _ = device.publish();
     }
-    parts.used.store_first(usize::from(parts.used_index.load()) - 1, 2);
+    parts.used.store(usize::from(parts.used_index.load()) - 1, [2, 0]);
     let peer = Err(QueueError::PeerBadId { id: 2, num: 2 });
     assert_eq!(driver.acquire().map(|_| ()), Ok(()));
-    assert_eq!(driver.offer_next(Direction::ToDevice, |_| Some(0)), peer);
+    assert_eq!(driver.offer_next(|_| Some(0)), peer);
 }
 
 #[test]

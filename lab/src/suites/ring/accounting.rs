@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::iter::from_fn;
 
 use sidecore_mem::DeviceAddr;
-use sidecore_virtio::{Direction, QueueError};
+use sidecore_virtio::QueueError;
 
 use super::{Bench, readable, writable};
 use crate::rigs::DATA_ADDR;
@@ -13,8 +13,8 @@ pub(super) fn vring_2_7_13_a_descriptor_is_offered_only_by_who_holds_it(bench: &
     let driver = bench.pair(2).driver;
     let refused = |head| {
         assert_eq!(driver.offer(head, readable(0, 0)), Err(QueueError::NotHeld { head }));
-        assert_eq!(driver.bind(head, DATA_ADDR), Err(QueueError::NotHeld { head }));
-        assert_eq!(driver.offer_bound(head, 0, Direction::ToDevice), Err(QueueError::NotHeld { head }));
+        assert_eq!(driver.bind(head, readable(0, 0)), Err(QueueError::NotHeld { head }));
+        assert_eq!(driver.offer_bound(head, 0), Err(QueueError::NotHeld { head }));
         assert_eq!(driver.free(head), Err(QueueError::NotHeld { head }));
     };
     for head in [0, 1, 2, u16::MAX] {
@@ -57,12 +57,12 @@ pub(super) fn vring_2_7_13_acquire_takes_what_is_free_or_came_back(bench: &dyn B
 
 pub(super) fn vring_2_7_13_what_is_not_filled_is_not_offered(bench: &dyn Bench) {
     let pair = bench.pair(2);
-    let fill_next = |len: Option<u32>| pair.driver.fill_next(Direction::ToDevice, &mut |_| len);
+    let fill_next = |len: Option<u32>| pair.driver.fill_next(&mut |_| len);
     for _ in 0..10 {
         assert_eq!((fill_next(None), pair.driver.free_count()), (Ok(false), 2));
         assert_eq!((fill_next(Some(1)), pair.driver.free_count()), (Ok(true), 1));
         assert_eq!((fill_next(Some(2)), pair.driver.free_count()), (Ok(true), 0));
-        let full = pair.driver.fill_next(Direction::ToDevice, &mut |head| panic!("{head} is not free"));
+        let full = pair.driver.fill_next(&mut |head| panic!("{head} is not free"));
         assert_eq!(full, Err(QueueError::Full));
         let _ = pair.driver.publish();
         for _ in 0..2 {

@@ -56,7 +56,7 @@ pub(super) fn vring_2_7_13_buffers_are_filled_and_offered_in_one_step(bench: &dy
     let pair = bench.pair(4);
     let buffer = |head: u16| readable(0x100 * u64::from(head), 0);
     for head in from_fn(|| pair.driver.reserve()).collect::<Vec<u16>>() {
-        pair.driver.bind(head, buffer(head).addr).unwrap();
+        pair.driver.bind(head, buffer(head)).unwrap();
         pair.driver.free(head).unwrap();
     }
     for round in 0..100 {
@@ -66,7 +66,7 @@ pub(super) fn vring_2_7_13_buffers_are_filled_and_offered_in_one_step(bench: &dy
                 filled.push(Buffer { len, ..buffer(head) });
                 Some(len)
             };
-            assert_eq!(pair.driver.fill_next(Direction::ToDevice, &mut fill), Ok(true), "round {round}");
+            assert_eq!(pair.driver.fill_next(&mut fill), Ok(true), "round {round}");
         }
         let _ = pair.driver.publish();
         let taken: Vec<(u16, Buffer)> =
@@ -79,23 +79,48 @@ pub(super) fn vring_2_7_13_buffers_are_filled_and_offered_in_one_step(bench: &dy
     }
 }
 
-pub(super) fn vring_2_7_13_a_bound_descriptor_keeps_its_address(bench: &dyn Bench) {
+pub(super) fn vring_2_7_13_the_descriptors_of_a_chain_that_came_back_stand_alone(bench: &dyn Bench) {
     let pair = bench.pair(4);
-    let buffers = |head: u16| readable(0x100 * u64::from(head), 16);
+    let chain = [readable(0x100, 16), readable(0x200, 16), writable(0x300, 16), writable(0x400, 16)];
+    let head = pair.driver.add(&chain).unwrap();
+    let _ = pair.driver.publish();
+    assert_eq!(pair.device.pop_available(), Ok(Some(head)));
+    pair.device.add_used(head, 0);
+    let _ = pair.device.publish();
+    assert_eq!(pair.driver.pop_used(), Ok(Some(Used { head, len: 0 })));
+    for head in from_fn(|| pair.driver.reserve()).chain([head]).collect::<Vec<u16>>() {
+        // As long as it was, so that there is nothing to be told.
+        pair.driver.offer_bound(head, 16).unwrap();
+    }
+    let _ = pair.driver.publish();
+    let mut alone: Vec<Buffer> = from_fn(|| pair.device.pop_available().unwrap())
+        .map(|head| {
+            let direction = [Direction::ToDevice, Direction::FromDevice];
+            direction.iter().find_map(|direction| pair.device.single(head, *direction).ok()).unwrap()
+        })
+        .collect();
+    alone.sort_unstable_by_key(|buffer| buffer.addr);
+    assert_eq!(alone, chain);
+}
+
+pub(super) fn vring_2_7_13_a_bound_descriptor_keeps_its_address_and_direction(bench: &dyn Bench) {
+    let pair = bench.pair(4);
+    let buffers = |head: u16| {
+        let bound = if head.is_multiple_of(2) { readable } else { writable };
+        bound(0x100 * u64::from(head), 16)
+    };
     let mut heads: Vec<u16> = from_fn(|| pair.driver.reserve()).collect();
     for head in &heads {
-        pair.driver.bind(*head, buffers(*head).addr).unwrap();
+        pair.driver.bind(*head, buffers(*head)).unwrap();
     }
-    for len in 0..100 {
+    for len in [16, 16, 0, 0, 7, u32::MAX, 16, 3].into_iter().cycle().take(100) {
         for head in heads.drain(..) {
-            let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
-            pair.driver.offer_bound(head, len, direction).unwrap();
+            pair.driver.offer_bound(head, len).unwrap();
         }
         let _ = pair.driver.publish();
         while let Some(head) = pair.device.pop_available().unwrap() {
-            let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
-            let there = Buffer { len, direction, ..buffers(head) };
-            assert_eq!(pair.device.single(head, direction), Ok(there));
+            let there = Buffer { len, ..buffers(head) };
+            assert_eq!(pair.device.single(head, there.direction), Ok(there));
             pair.device.add_used(head, 0);
         }
         let _ = pair.device.publish();

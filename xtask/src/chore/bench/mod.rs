@@ -158,6 +158,7 @@ const ROWS: &[(&str, &str)] = &[
     ("limit_round_trip", "limit: copy and flag each way"),
     ("polled", "round trip, polled"),
     ("polled_in_place", "round trip, polled, in place"),
+    ("polled_varying", "round trip, polled, lengths vary"),
     ("doorbell_busy", "round trip, doorbell, both awake"),
     ("single", "message, published for itself"),
     ("single_in_place", "message, published for itself, in place"),

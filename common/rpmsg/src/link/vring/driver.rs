@@ -56,7 +56,7 @@ impl<Q: DriverQueue, N: Notify, O: Clone> Driver<Q, N, O> {
         for head in 0..tx.num() {
             let reserved = tx.reserve();
             debug_assert_eq!(reserved, Some(head), "a fresh queue gives its descriptors in order");
-            tx.bind(head, tx_pool.buffer(head, Direction::ToDevice).addr)?;
+            tx.bind(head, tx_pool.buffer(head, Direction::ToDevice))?;
         }
         for head in (0..tx.num()).rev() {
             tx.free(head)?;
@@ -211,13 +211,13 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
             return Err(self.tx_pool.outside(0, len));
         }
         // The descriptor says how long the frame is, as Linux' does.
-        Ok(self.tx.offer_bound(tx.head, (Header::SIZE + len) as u32, Direction::ToDevice)?)
+        Ok(self.tx.offer_bound(tx.head, (Header::SIZE + len) as u32)?)
     }
 
     #[inline(always)]
     fn send(&self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
         let len = payload.len();
-        let sent = self.tx.offer_next(Direction::ToDevice, |head| {
+        let sent = self.tx.offer_next(|head| {
             let fits = usize::from(header.len) == len;
             let block = self.tx_pool.block(head);
             (fits && block.write_parts(&header.emit(), payload).is_some())
@@ -265,7 +265,7 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
 
     #[inline(always)]
     fn release(&self, rx: DriverRx<'_>) {
-        let given = self.rx.offer_bound(rx.head, self.rx_pool.blocks.size() as u32, Direction::FromDevice);
+        let given = self.rx.offer_bound(rx.head, self.rx_pool.blocks.size() as u32);
         debug_assert!(given.is_ok(), "a token is made by `receive` alone and consumed once");
     }
 

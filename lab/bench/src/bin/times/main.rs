@@ -18,7 +18,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sidecore_os::{Channel, Child, EventFd, SharedMemory, die_with_parent};
 
 use crate::clock::median;
-use crate::messages::Sending::{Copied, InPlace};
+use crate::messages::Sending::{Copied, InPlace, Varying};
 use crate::shared::{LEN, Shared, Side};
 
 /// Everything that is measured: its name, the sizes of payload, and how.
@@ -30,6 +30,11 @@ const PLAN: &[Measurement] = &[
         name: "polled_in_place",
         sizes: SIZES,
         measure: |s, size| messages::polled(s, size, InPlace),
+    },
+    Measurement {
+        name: "polled_varying",
+        sizes: SIZES,
+        measure: |s, size| messages::polled(s, size, Varying),
     },
     Measurement { name: "doorbell_busy", sizes: SIZES, measure: messages::doorbell },
     Measurement { name: "single", sizes: SIZES, measure: |s, size| messages::throughput(s, size, Copied, 1) },

@@ -19,6 +19,8 @@ pub(crate) enum Sending {
     Copied,
     /// Written where it travels.
     InPlace,
+    /// Copied; one byte is left out of every other one, so that no descriptor and no used element is as it was.
+    Varying,
 }
 
 /// As the sandbox negotiates it.
@@ -70,10 +72,14 @@ fn round_trip(
             shared.meet();
             shared.meet();
             let mut turn = Some(host.batch());
+            let mut turns = 0;
             Some(clock::round_trips(|| {
-                send(&host, endpoint, &bytes, sending);
+                turns += 1;
+                send(&host, endpoint, part(&bytes, sending, turns), sending);
                 drop(turn.take());
-                let read = |message: Message<'_, _, _>| expect(message.read(0, &mut bytes));
+                let read = |message: Message<'_, _, _>| {
+                    expect(message.read(0, part_mut(&mut bytes, sending, turns)))
+                };
                 turn = Some(host.batch());
                 receive(&host, waiting, read);
             }))
@@ -83,11 +89,11 @@ fn round_trip(
             let remote = pair.remote(|queue| notify.notify(queue));
             let endpoint = Pair::remote_endpoint(&remote);
             shared.meet();
-            for _ in 0..Chunks::ROUND_TRIPS {
+            for turns in 1..=Chunks::ROUND_TRIPS {
                 receive(&remote, waiting, |message| {
-                    expect(message.read(0, &mut bytes));
+                    expect(message.read(0, part_mut(&mut bytes, sending, turns)));
                     black_box(&mut bytes);
-                    send(&remote, endpoint, &bytes, sending);
+                    send(&remote, endpoint, part(&bytes, sending, turns), sending);
                 });
             }
             None
@@ -95,10 +101,28 @@ fn round_trip(
     })
 }
 
+/// What is sent of the bytes this time.
+#[inline(always)]
+fn part(bytes: &[u8], sending: Sending, turns: usize) -> &[u8] {
+    &bytes[..len(bytes.len(), sending, turns)]
+}
+
+#[inline(always)]
+fn part_mut(bytes: &mut [u8], sending: Sending, turns: usize) -> &mut [u8] {
+    let len = len(bytes.len(), sending, turns);
+    &mut bytes[..len]
+}
+
+// Rounds of the ring have an even number of messages, so a message is never as long as the one before in its place.
+#[inline(always)]
+fn len(len: usize, sending: Sending, turns: usize) -> usize {
+    if sending == Sending::Varying { len - (turns + turns / 256) % 2 } else { len }
+}
+
 #[inline(always)]
 fn send<L: Link, S: AsRef<[Slot]>>(rpmsg: &Rpmsg<L, S>, endpoint: Endpoint, bytes: &[u8], sending: Sending) {
     expect(match sending {
-        Sending::Copied => rpmsg.send(endpoint, bytes),
+        Sending::Copied | Sending::Varying => rpmsg.send(endpoint, bytes),
         Sending::InPlace => rpmsg.reserve(endpoint).and_then(|mut message: Outgoing<'_, L, S>| {
             message.write(0, bytes)?;
             message.send()
@@ -180,7 +204,7 @@ fn flood<L: Link, S: AsRef<[Slot]>>(
 ) -> Option<usize> {
     if batch == 1 {
         let sent = match sending {
-            Sending::Copied => rpmsg.send(endpoint, bytes),
+            Sending::Copied | Sending::Varying => rpmsg.send(endpoint, bytes),
             Sending::InPlace => rpmsg.reserve(endpoint).and_then(|mut message| {
                 message.write(0, bytes)?;
                 message.send()

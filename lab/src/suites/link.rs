@@ -67,6 +67,7 @@ pub const CASES: &[Case<dyn Bench>] = cases![
     notification::link_arming_tells_what_is_there_already,
     notification::link_who_waits_for_a_frame_is_told,
     notification::link_who_waits_for_a_buffer_is_told_when_one_comes_back,
+    notification::link_who_waits_for_a_buffer_is_told_of_one_that_was_not_sent,
     notification::link_who_gave_up_waiting_is_not_kept_awake,
     notification::link_who_wants_no_notification_is_left_alone,
     transfer::link_frames_arrive_in_the_order_in_which_they_were_committed,

@@ -98,6 +98,28 @@ pub(super) fn link_who_waits_for_a_buffer_is_told_when_one_comes_back(bench: &dy
     });
 }
 
+pub(super) fn link_who_waits_for_a_buffer_is_told_of_one_that_was_not_sent(bench: &dyn Bench) {
+    both_ways(bench, |pair, from, to| {
+        let [sender, receiver] = [&pair.ends[from], &pair.ends[to]];
+        let room = pair.lanes[from].room;
+        for _ in 0..20 {
+            for not_sent in [true, false] {
+                while sender.post(b"x").is_ok() {}
+                assert!(!sender.arm());
+                assert!(receiver.collect().is_some());
+                // Somebody else is quicker than who waits, and has no use for it in the end.
+                if not_sent {
+                    sender.cancel(sender.reserve().unwrap());
+                } else {
+                    assert!(sender.post(&vec![0; room + 1]).is_err());
+                }
+                assert!(sender.arm());
+                while receiver.collect().is_some() {}
+            }
+        }
+    });
+}
+
 pub(super) fn link_who_gave_up_waiting_is_not_kept_awake(bench: &dyn Bench) {
     both_ways(bench, |pair, from, to| {
         let [sender, receiver] = [&pair.ends[from], &pair.ends[to]];

@@ -65,6 +65,9 @@ fn seeds_get_all_the_way_through() {
         assert_eq!(hostile::play_driver(&seed(&format!("ring_driver/exchange_{features}"))), 4);
         assert_eq!(hostile::play_device(&seed(&format!("ring_device/exchange_{features}"))), 3);
     }
+    for name in ["exchange", "exchange_event_index"] {
+        assert_eq!(hostile::play_rpmsg(&seed(&format!("rpmsg/{name}"))), 8, "{name}");
+    }
 }
 
 fn fuzz() -> PathBuf {

@@ -1,4 +1,4 @@
-//! Fuzz targets: one function of bytes for each parser and each role of a ring.
+//! Fuzz targets: one function of bytes for each parser, each role of a ring, and rpmsg as a whole.
 //!
 //! They panic where something does not hold. `lab/fuzz` has a libFuzzer binary for each of them, named as its row here,
 //! and its corpora, which `tests/fuzz_corpus.rs` replays.
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "resource_table", run: resource_table },
     Target { name: "ring_device", run: ring_device },
     Target { name: "ring_driver", run: ring_driver },
+    Target { name: "rpmsg", run: rpmsg },
     Target { name: "wire", run: wire },
 ];
 
@@ -44,4 +45,9 @@ pub fn ring_device(bytes: &[u8]) {
 /// Our driver's end of a ring with a hostile device: the bytes are calls of ours and writes of theirs.
 pub fn ring_driver(bytes: &[u8]) {
     hostile::play_driver(bytes);
+}
+
+/// All of rpmsg, both ends ours, and someone who writes to the memory between them: the bytes are calls and writes.
+pub fn rpmsg(bytes: &[u8]) {
+    hostile::play_rpmsg(bytes);
 }

@@ -10,8 +10,10 @@
 mod device;
 mod driver;
 mod ground;
+mod rpmsg;
 #[cfg(test)]
 mod tests;
 
 pub use device::play_device;
 pub use driver::play_driver;
+pub use rpmsg::play_rpmsg;

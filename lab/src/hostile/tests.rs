@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{device, driver, play_device, play_driver};
+use super::{device, driver, play_device, play_driver, play_rpmsg};
 use crate::tape::Seed;
 use crate::watchdog;
 
@@ -24,6 +24,11 @@ proptest! {
     #[test]
     fn no_driver_gets_our_device_to_do_wrong(bytes in vec(any::<u8>(), 0..1500)) {
         play_device(&bytes);
+    }
+
+    #[test]
+    fn no_peer_gets_our_rpmsg_to_do_wrong(bytes in vec(any::<u8>(), 0..1500)) {
+        play_rpmsg(&bytes);
     }
 }
 

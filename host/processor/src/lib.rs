@@ -12,6 +12,7 @@
 pub mod capture;
 pub mod codes;
 pub mod console;
+pub mod discard;
 pub mod echo;
 pub mod files;
 pub mod grants;

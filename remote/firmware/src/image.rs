@@ -16,7 +16,7 @@ use crate::{Error, Machine, Remote, Resources};
 /// `main` is the function that the firmware consists of: it takes a [`Remote`] and returns an [`Outcome`].
 /// `resources` is a constant [`Resources`], by default [`Resources::DEFAULT`].
 ///
-/// ```ignore
+/// ```text
 /// #![no_std]
 /// #![no_main]
 /// #![forbid(unsafe_code)]

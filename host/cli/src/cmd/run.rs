@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use clap::ValueHint;
 use sidecore_backends::sandbox::Sandbox;
 use sidecore_processor::grants::{self, Grant, Grants};
-use sidecore_processor::{Capture, Ended, Event, Options, Processor, ServiceEvent, console, echo, files};
+use sidecore_processor::{
+    Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
+};
 use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
 use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 
@@ -79,6 +81,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     processor.offer(console.map_err(cannot)?);
     processor.offer(files::offer(grants));
     processor.offer(echo::offer());
+    processor.offer(discard::offer());
 
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     Session::new(args, image, processor, unwritten).attend(&interrupts)

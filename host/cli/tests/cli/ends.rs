@@ -173,3 +173,13 @@ fn a_trace_is_shown_on_the_standard_error_while_the_firmware_runs() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "Hello from the remote!\n");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "hello: up\n");
 }
+
+#[test]
+fn a_storm_of_any_kind_ends_and_is_outlived() {
+    for kind in ["messages", "nobody", "names"] {
+        let output = sidecore().args(["run", "storm", "--", kind, "20000"]).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{kind}: {out}{err}");
+        assert!(out.starts_with("20000 sent, "), "{kind}: {out}{err}");
+    }
+}

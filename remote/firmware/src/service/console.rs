@@ -42,8 +42,12 @@ impl<'s, P: Platform> Connection<'s, P> {
 impl<'s, P: Platform> Console<'_, 's, P> {
     /// Prints what `format_args!` or anything else displays.
     ///
-    /// ```ignore
-    /// console.print(format_args!("{count} messages\n")).wait()?;
+    /// ```
+    /// use sidecore_firmware::{Console, Error};
+    ///
+    /// fn report(console: &mut Console<'_, '_>, count: u32) -> Result<(), Error> {
+    ///     console.print(format_args!("{count} messages\n")).wait()
+    /// }
     /// ```
     ///
     /// # Errors

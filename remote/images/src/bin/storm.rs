@@ -1,6 +1,6 @@
 //! Floods the main side: `storm [messages [COUNT [SIZE]] | nobody [COUNT [SIZE]] | names [COUNT]]`.
 //!
-//! `messages` go to whoever answers on the channel `rpmsg-storm` with a first message, `nobody` is an address at which
+//! `messages` go to whoever answers on the channel `rpmsg-discard` with a first message, `nobody` is an address at which
 //! there is nothing, `names` are announcements of ever new services.
 #![no_std]
 #![no_main]
@@ -43,16 +43,16 @@ fn main(remote: Remote) -> Result<i32, Error> {
         let start = connection.machine().now();
         match line.at(0) {
             b"" | b"messages" => {
-                let storm = connection.open("rpmsg-storm").wait()?;
+                let storm = connection.open("rpmsg-discard").wait()?;
                 let Some(hello) = storm.receive().within(PATIENCE).wait() else {
-                    console.print_error("nobody answers on rpmsg-storm\n").wait()?;
+                    console.print_error("nobody answers on rpmsg-discard\n").wait()?;
                     return Ok(1);
                 };
                 let peer = hello?.src();
                 flood(connection, &storm, peer, payload, count)?;
             }
             b"nobody" => {
-                let storm = connection.open("rpmsg-storm").wait()?;
+                let storm = connection.open("rpmsg-discard").wait()?;
                 flood(connection, &storm, NOBODY, payload, count)?;
             }
             b"names" => rename(connection, count)?,

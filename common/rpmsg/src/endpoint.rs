@@ -182,16 +182,23 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
 
     fn dynamic(&self) -> Result<Endpoint, OpenError> {
         let capacity = self.capacity();
-        // A free slot comes up within one round; each static address can spoil one more candidate.
-        for _ in 0..=2 * u32::from(capacity) {
-            let addr = self.next.get();
-            let slot = (addr - FIRST_DYNAMIC_ADDR) % u32::from(capacity).max(1);
-            // The last incomplete round below "any" is left out, so that slot and address stay in step.
-            let top = ADDR_ANY - u32::from(capacity);
-            self.next.set(if addr >= top { FIRST_DYNAMIC_ADDR } else { addr + 1 });
-            let free = self.slots.as_ref().get(slot as usize).is_some_and(|slot| slot.addr.get() == ADDR_ANY);
-            if free && addr < top && self.find(addr).is_none() {
-                return Ok(Endpoint { slot: slot as u16, addr });
+        let is_free =
+            |slot: usize| self.slots.as_ref().get(slot).is_some_and(|slot| slot.addr.get() == ADDR_ANY);
+        if !(0..usize::from(capacity)).any(is_free) {
+            return Err(self.no_slot());
+        }
+        // Each free slot comes up once a round. Each static address can spoil one candidate in all, and so can the
+        // end of the addresses: there are fewer of both than rounds.
+        for _ in 0..=u32::from(capacity) + 1 {
+            for _ in 0..capacity {
+                let addr = self.next.get();
+                let slot = (addr - FIRST_DYNAMIC_ADDR) % u32::from(capacity);
+                // The last incomplete round below "any" is left out, so that slot and address stay in step.
+                let top = ADDR_ANY - u32::from(capacity);
+                self.next.set(if addr >= top { FIRST_DYNAMIC_ADDR } else { addr + 1 });
+                if is_free(slot as usize) && addr < top && self.find(addr).is_none() {
+                    return Ok(Endpoint { slot: slot as u16, addr });
+                }
             }
         }
         Err(self.no_slot())
@@ -266,6 +273,21 @@ mod tests {
         assert_eq!(endpoints.find(1025), Some(fixed));
         assert_eq!(endpoints.open(9, ADDR_ANY), Err(OpenError::NoSlot { capacity: 4 }));
         assert_eq!(endpoints.find(ADDR_ANY), None);
+    }
+
+    #[test]
+    fn static_addresses_in_each_others_slots_hide_no_free_slot() {
+        for capacity in [1, 2, 4, 16, 64] {
+            let endpoints = endpoints(capacity);
+            let first = endpoints.open(ADDR_ANY, ADDR_ANY).unwrap();
+            // All of them belong into the first one's slot, and none of them gets it.
+            for i in 1..capacity as u32 {
+                endpoints.open(first.addr() + i * capacity as u32, ADDR_ANY).unwrap();
+            }
+            assert!(endpoints.close(first));
+            let last = endpoints.open(ADDR_ANY, ADDR_ANY).unwrap();
+            assert_eq!(last.addr(), first.addr() + (capacity * capacity) as u32);
+        }
     }
 
     #[test]

@@ -209,20 +209,7 @@ impl Child {
     /// # Errors
     /// It is gone.
     pub fn cpu_time(&self) -> Result<Duration, Refused> {
-        let operation = "ask for a process' CPU time (clock_gettime)";
-        let mut clock = 0;
-        // SAFETY: `clock` is valid for writes.
-        let result = unsafe { libc::clock_getcpuclockid(self.pid(), &mut clock) };
-        if result != 0 {
-            return Err(Refused { operation, errno: Errno::from_raw_os_error(result) });
-        }
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is valid for writes.
-        if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
-            return Err(Refused::last(operation));
-        }
-        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-        Ok(Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0)))
+        cpu_time(self.pid())
     }
 
     /// Whether the child waits in the kernel for something, rather than runs or waits for a CPU.
@@ -338,6 +325,24 @@ pub fn close_inherited() {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// How long the process has run on CPUs, all threads together.
+pub(crate) fn cpu_time(pid: i32) -> Result<Duration, Refused> {
+    let operation = "ask for a process' CPU time (clock_gettime)";
+    let mut clock = 0;
+    // SAFETY: `clock` is valid for writes.
+    let result = unsafe { libc::clock_getcpuclockid(pid, &mut clock) };
+    if result != 0 {
+        return Err(Refused { operation, errno: Errno::from_raw_os_error(result) });
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes.
+    if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+        return Err(Refused::last(operation));
+    }
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Ok(Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0)))
 }
 
 /// The numbers of this process' open descriptors, and of one that is closed again.

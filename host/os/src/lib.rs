@@ -12,6 +12,7 @@
 //! | `socket` | messages with descriptors, and the credentials of who sent them |
 //! | `child` | children: spawned, traced, looked at, killed, reaped |
 //! | `signals` | signals as a descriptor |
+//! | `tied` | programs that die with this process |
 //! | `confine` | Landlock, seccomp, resource limits |
 //! | `enter` | the last step of a boot stub: close, confine, clear, jump |
 //! | `machine` | CPUs allowed, frequency of the time-stamp counter |
@@ -29,6 +30,7 @@ mod place;
 mod refused;
 mod signals;
 mod socket;
+mod tied;
 
 pub use child::{Change, Child, End, Origin, Stop, close_inherited, die_with_parent, new_session};
 pub use enter::{Entry, enter};
@@ -39,6 +41,7 @@ pub use place::{Placed, Protection, guard, place};
 pub use refused::Refused;
 pub use signals::{Caught, Signals, signal_name};
 pub use socket::{Channel, Listener, Peer, Received};
+pub use tied::{Ending, Tied};
 
 /// The system's error numbers, for telling refusals apart.
 pub use rustix::io::Errno;

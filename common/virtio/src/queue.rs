@@ -114,14 +114,15 @@ pub trait DeviceQueue {
     fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError>;
 
     /// Whether the driver has taken back all that this device showed it, as it does to start anew: what only the
-    /// device writes is no longer what it wrote last. What is published then would only confuse the driver; a fresh
-    /// device end helps. A device that has shown nothing yet cannot tell.
+    /// device writes is no longer what it wrote last. Only a fresh device end helps. A device that has shown nothing yet
+    /// cannot tell.
     fn is_cleared(&self) -> bool;
 
     /// Gives a chain back, of whose writable part `written` bytes were written.
     fn add_used(&self, head: u16, written: u32);
 
-    /// Makes everything that was given back visible and tells whether the driver wants a notification for it.
+    /// Makes everything that was given back visible and tells whether the driver wants a notification for it. To a
+    /// driver that has started anew, nothing is shown: see [`is_cleared`](DeviceQueue::is_cleared).
     #[must_use = "a wanted notification that is not sent stalls the driver"]
     fn publish(&self) -> bool;
 

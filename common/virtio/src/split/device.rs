@@ -211,7 +211,8 @@ impl<O> DeviceQueue for Device<O> {
     fn publish(&self) -> bool {
         let new = self.returned.get();
         let old = self.published.get();
-        if new == old {
+        if new == old || self.parts.used_index.load() != old {
+            // Nothing new, or nobody who was shown the old: see `is_cleared`.
             return false;
         }
         // Release: whoever sees the index sees the elements, and what was written to the buffers (2.7.8.2).

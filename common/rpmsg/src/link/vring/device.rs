@@ -217,9 +217,6 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     // Out of line, as the driver's.
     #[inline(never)]
     fn flush(&self) {
-        if self.is_closed() {
-            return;
-        }
         if self.tx.publish() {
             self.notify.notify(FROM_DEVICE);
         }

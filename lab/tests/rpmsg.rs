@@ -9,7 +9,10 @@ use sidecore_rpmsg::host::{HostLink, UNDERSTOOD, bring_up};
 use sidecore_rpmsg::link::vring::Buffers;
 use sidecore_rpmsg::link::{Faults, Faulty};
 use sidecore_rpmsg::remote::{RemoteLink, attach};
-use sidecore_rpmsg::{ADDR_ANY, Endpoint, Event, Link, Name, Rpmsg, SendError, Slot};
+use sidecore_rpmsg::{
+    ADDR_ANY, Directory, DirectoryError, Drops, Endpoint, Event, Header, Link, LinkError, Name, Rpmsg,
+    SendError, Service, Slot,
+};
 use sidecore_virtio::split::{self, Parts};
 use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::table;
@@ -115,8 +118,9 @@ fn live<L: Link>(rpmsg: &Rpmsg<L, Vec<Slot>>, endpoint: Endpoint, luck: &mut Luc
             }
             Ok(Some(Event::Announcement(announcement))) => assert!(announcement.name.is_valid()),
             Ok(None) => assert!(!*broken, "a broken link works again"),
+            // Rings that were cleared look as if the driver had started anew.
             Err(error) => {
-                assert!(error.is_peer(), "{error}");
+                assert!(error.is_peer() || error == LinkError::Closed, "{error}");
                 *broken = true;
             }
         }
@@ -126,7 +130,7 @@ fn live<L: Link>(rpmsg: &Rpmsg<L, Vec<Slot>>, endpoint: Endpoint, luck: &mut Luc
             Ok(()) => assert!(!*broken, "a broken link sends again"),
             Err(SendError::Full) => {}
             Err(SendError::Link(error)) => {
-                assert!(error.is_peer(), "{error}");
+                assert!(error.is_peer() || error == LinkError::Closed, "{error}");
                 *broken = true;
             }
             Err(error) => panic!("{error}"),
@@ -214,6 +218,114 @@ fn a_storm_of_announcements_and_of_messages_for_nobody_leaves_the_channel_its_tu
     }
     assert!(pair.host.drops().unknown_destination.get() > 1000);
     assert!(pair.host.drops().bad_announcement.get() > 1000);
+}
+
+/// A frame whose header, and payload, are the sender's own: sent past rpmsg, its length changed behind its back.
+fn send_raw<L: Link>(pair: &Pair, from: &Rpmsg<L, Vec<Slot>>, pool: usize, header: &Header, payload: &[u8]) {
+    let link = from.link();
+    let tx = link.reserve().unwrap();
+    link.write(&tx, 0, payload).unwrap();
+    let marked = Header { reserved: 0x5a5a_5a5a, len: payload.len() as u16, ..*header };
+    link.commit(tx, &marked).unwrap();
+    let buffers = (0..usize::from(NUM)).map(|i| pool + i * SIZE as usize);
+    let is_marked = |at: &usize| pair.memory.load::<u32>(at + 8) == Ok(marked.reserved);
+    let at = buffers.into_iter().find(is_marked).expect("the frame lies in its pool");
+    pair.memory.write(at, &header.emit()).unwrap();
+    link.flush();
+}
+
+/// What arrives at an end of one frame: a message of this many bytes for this address, a name, or nothing.
+fn arrives<L: Link>(at: &Rpmsg<L, Vec<Slot>>) -> (Option<(u32, usize)>, Option<Name>) {
+    match at.poll().unwrap() {
+        Some(Event::Message(message)) => {
+            message.copy_to(&mut [0; SIZE as usize]).unwrap();
+            (Some((message.endpoint().addr(), message.len())), None)
+        }
+        Some(Event::Announcement(announcement)) => (None, Some(announcement.name)),
+        None => (None, None),
+    }
+}
+
+#[test]
+fn a_frame_with_any_header_is_a_message_within_its_bounds_or_dropped_and_counted() {
+    let addresses = [0, 1, 53, 1023, 1024, 1025, 1026, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
+    let lens = [0, 1, 39, 40, 41, 99, 100, 101, 111, 112, 113, 0x7fff, 0x8000, 0xffff];
+    let pair = pair(F_NS);
+    endpoints(&pair);
+    // Endpoints that were closed leave nothing behind that a frame could reach.
+    for _ in 0..16 {
+        pair.host.close(pair.host.open(ADDR_ANY, 7).unwrap());
+        pair.remote.close(pair.remote.open(ADDR_ANY, 7).unwrap());
+    }
+    let (mut frames, mut useful) = (0, 0);
+    for (dst, len) in addresses.into_iter().flat_map(|dst| lens.map(|len| (dst, len))) {
+        for (src, flags) in addresses.into_iter().zip([0, 1, 0xffff].into_iter().cycle()) {
+            let header = Header { src, dst, reserved: src ^ 0xffff, len, flags };
+            let payload = [b'x'; 100];
+            send_raw(&pair, &pair.remote, AT[3], &header, &payload);
+            send_raw(&pair, &pair.host, AT[4], &header, &payload);
+            frames += 2;
+            for (ours, found) in [(1024, arrives(&pair.host)), (1025, arrives(&pair.remote))] {
+                let message = (dst == ours && len <= 100).then_some((dst, len.into()));
+                let name = (dst == 53 && len == 40).then(|| Name::new(&"x".repeat(31)).unwrap());
+                assert_eq!(found, (message, name), "{header:?}");
+                useful += usize::from(message.is_some() || name.is_some());
+            }
+        }
+    }
+    let count = |drops: &Drops| {
+        [&drops.unknown_destination, &drops.malformed, &drops.bad_announcement]
+            .map(|count| count.get() as usize)
+    };
+    let dropped: usize = [count(pair.host.drops()), count(pair.remote.drops())].concat().iter().sum();
+    assert_eq!(dropped + useful, frames, "nothing is dropped in silence");
+    pair.host.send(pair.host.open(ADDR_ANY, 1025).unwrap(), b"still here").unwrap();
+    assert_eq!(arrives(&pair.remote), (Some((1025, 10)), None));
+}
+
+#[test]
+fn names_that_are_none_never_arrive_and_names_without_end_fill_no_directory() {
+    let pair = pair(F_NS);
+    let (ours, theirs) = endpoints(&pair);
+    let announce = |name: &[u8], addr: u32| {
+        let mut bytes = [0; 40];
+        bytes[..name.len()].copy_from_slice(name);
+        bytes[32..36].copy_from_slice(&addr.to_le_bytes());
+        pair.remote.send_to(theirs, 53, &bytes).unwrap();
+        match pair.host.poll().unwrap() {
+            Some(Event::Announcement(announcement)) => Some(announcement),
+            Some(event) => panic!("{event:?}"),
+            None => None,
+        }
+    };
+    let none: [&[u8]; 6] = [b"", b"\0hidden", b"\x1b[2J", b"line\n", b"\xc3\xa9", b"tab\there"];
+    for name in none {
+        assert_eq!(announce(name, 1030), None, "{name:?}");
+    }
+    assert_eq!(pair.host.drops().bad_announcement.get(), 6);
+    // Not terminated: the last byte is taken for the NUL that others put there.
+    let unterminated = announce(&[b'n'; 32], 1030).unwrap();
+    assert_eq!(unterminated.name.to_string(), "n".repeat(31));
+    let after_the_end = announce(b"short\0\x1b[2J", 1031).unwrap();
+    assert_eq!(after_the_end.name.to_string(), "short");
+    let mut directory = Directory::new([None; 8]);
+    for turn in 0..1000_u32 {
+        let name = format!("service-{}", turn / 2);
+        let announcement = announce(name.as_bytes(), turn / 2).unwrap();
+        let expected = match (turn % 2, turn / 2) {
+            (0, 0..8) => Ok(()),
+            (_, 0..8) => {
+                Err(DirectoryError::Known { service: Service { name: announcement.name, addr: turn / 2 } })
+            }
+            _ => Err(DirectoryError::Full { capacity: 8 }),
+        };
+        assert_eq!(directory.apply(&announcement), expected);
+    }
+    let mut kept: Vec<u32> = directory.services().map(|service| service.addr).collect();
+    kept.sort_unstable();
+    assert_eq!((kept, directory.refused()), ((0..8).collect(), 984));
+    pair.host.send(ours, b"still here").unwrap();
+    assert_eq!(arrives(&pair.remote), (Some((1025, 10)), None));
 }
 
 /// START-1: DRIVER_OK, and not a kick, is what lets a remote look at the rings; START-2: it may look late, and finds all.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{device, driver, play_device, play_driver, play_rpmsg};
+use super::{device, driver, play_device, play_driver, play_rpmsg, rpmsg};
 use crate::tape::Seed;
 use crate::watchdog;
 
@@ -65,6 +65,52 @@ fn lie_once(header: &[u8], exchange: &[Vec<u8>], write: u8, play: fn(&[u8]) -> u
             play(&[header, &before.concat(), &lie, &after.concat()].concat());
         }
     }
+}
+
+/// The same for both ends of a link: one index, flag, wish, identifier, length or part of a descriptor is changed once.
+#[test]
+fn no_single_lie_at_any_moment_gets_our_rpmsg_to_do_wrong() {
+    let lies = (0..2).flat_map(|queue| {
+        let words = [vec![0], vec![1]].into_iter().chain((0..4).flat_map(|number| {
+            let entries = [2, 3, 4].map(|entry| vec![entry, number]);
+            let fields = (0..8).map(move |field| vec![5, number, field]);
+            entries.into_iter().chain(fields).chain([vec![6, number]])
+        }));
+        words.flat_map(move |word| {
+            [&[1][..], &[0xff], &[0x40], &[0, 0, 0], &[0, 0, 0x80]]
+                .map(|change| [&[rpmsg::Step::Lie as u8, queue][..], &word, change].concat())
+        })
+    });
+    let lies: Vec<Vec<u8>> = lies.collect();
+    watchdog::within(LIMIT, move || {
+        let exchange = rpmsg_exchange();
+        // Rings of four descriptors with and without the event index, and memory that is written to.
+        for header in [0x2a, 0x3a] {
+            assert_eq!(
+                play_rpmsg(&[&[header], &*exchange.concat()].concat()),
+                4,
+                "the exchange moves four messages"
+            );
+            for (before, after) in (0..=exchange.len()).map(|moment| exchange.split_at(moment)) {
+                for lie in &lies {
+                    play_rpmsg(&[&[header], &*before.concat(), lie, &after.concat()].concat());
+                }
+            }
+        }
+    });
+}
+
+/// A service is announced; a message is answered; one is put aside, and one is written in place.
+fn rpmsg_exchange() -> Vec<Vec<u8>> {
+    use rpmsg::Step::{Arm, Fill, Open, Poll, Release, Reserve, Resume, Send, SendReserved, Tell};
+    let host = |step, rest: &[u8]| [&[step as u8], rest].concat();
+    let remote = |step, rest: &[u8]| [&[0x80 | step as u8], rest].concat();
+    let start = vec![host(Open, &[0, 0, 0, 1]), remote(Open, &[0, 1, 0, 0])];
+    let names = vec![remote(Tell, &[0, 0, 0]), host(Poll, &[]), host(Arm, &[])];
+    let answered = vec![host(Send, &[0, 5]), remote(Poll, &[3]), host(Poll, &[0])];
+    let held = vec![host(Send, &[0, 40]), remote(Poll, &[6]), remote(Resume, &[0]), remote(Release, &[0])];
+    let in_place = vec![remote(Arm, &[]), host(Reserve, &[0]), host(Fill, &[0, 9]), host(SendReserved, &[0])];
+    [start, names, answered, held, in_place, vec![remote(Poll, &[0])]].concat()
 }
 
 /// Our driver sends chains of two and one, twice each, to a device that gives them back.

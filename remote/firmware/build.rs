@@ -1,36 +1,72 @@
 //! Chooses the platform by the target, puts its link script where the linker finds it, and tells images with what to
 //! link.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A platform of `src/platform/` as far as building for it goes.
 struct Platform {
     /// Name of its module there.
     name: &'static str,
-    /// Whether it is that of a target, by `target_os` and `target_arch`.
-    matches: fn(&str, &str) -> bool,
-    /// Its link script in `link/`.
+    /// Whether it is that of a target.
+    matches: fn(&str) -> bool,
+    /// Whether it is a processor on a board, with no operating system below.
+    is_board: bool,
+    /// Its link script in `link/`, and the name by which it is included or named to the linker.
     script: &'static str,
+    installed: &'static str,
     /// Arguments for the linker driver with which an image is linked.
     link_arguments: &'static [&'static str],
 }
 
-const PLATFORMS: &[Platform] = &[Platform {
-    name: "sandbox",
-    matches: |os, arch| os == "linux" && ["x86_64", "aarch64"].contains(&arch),
-    script: "sidecore-sandbox.x",
-    // Our own entry and memory image, nothing of the C library, no dynamic linking, and a build id, by which a crash
-    // dump finds its image again.
-    link_arguments: &[
-        "-nostartfiles",
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-        "-Wl,-Tsidecore-sandbox.x",
-        "-Wl,--build-id=sha1",
-        "-Wl,-z,max-page-size=4096",
-    ],
-}];
+const PLATFORMS: &[Platform] = &[
+    Platform {
+        name: "sandbox",
+        matches: |target| {
+            ["x86_64-unknown-linux-", "aarch64-unknown-linux-"].iter().any(|t| target.starts_with(t))
+        },
+        is_board: false,
+        script: "sidecore-sandbox.x",
+        installed: "sidecore-sandbox.x",
+        // Our own entry and memory image, nothing of the C library, no dynamic linking, and a build id, by which a
+        // crash dump finds its image again.
+        link_arguments: &[
+            "-nostartfiles",
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,-Tsidecore-sandbox.x",
+            "-Wl,--build-id=sha1",
+            "-Wl,-z,max-page-size=4096",
+        ],
+    },
+    Platform {
+        name: "mps2-an386",
+        matches: |target| target == "thumbv7em-none-eabihf",
+        is_board: true,
+        script: "mps2-an386.x",
+        installed: "memory.x",
+        link_arguments: CORTEX_M,
+    },
+    Platform {
+        name: "mps2-an521",
+        matches: |target| target == "thumbv8m.main-none-eabihf",
+        is_board: true,
+        script: "mps2-an521.x",
+        installed: "memory.x",
+        link_arguments: CORTEX_M,
+    },
+];
+
+/// cortex-m-rt's script, which includes ours, and no page alignment: nothing here has pages.
+const CORTEX_M: &[&str] = &["--nmagic", "--build-id=sha1", "-Tlink.x"];
+
+/// Scripts that several platforms include.
+const INCLUDED: &[&str] = &["device.x", "sidecore-tables.x"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -39,16 +75,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(sidecore_native)");
     println!("cargo::rustc-check-cfg=cfg(sidecore_platform, values({}))", names.join(", "));
 
-    let (os, arch) = (env::var("CARGO_CFG_TARGET_OS")?, env::var("CARGO_CFG_TARGET_ARCH")?);
-    let Some(platform) = PLATFORMS.iter().find(|platform| (platform.matches)(&os, &arch)) else {
+    println!("cargo::rustc-check-cfg=cfg(sidecore_board)");
+
+    let target = env::var("TARGET")?;
+    let Some(platform) = PLATFORMS.iter().find(|platform| (platform.matches)(&target)) else {
         // The parts that need no platform still compile, for tests and documentation.
         return Ok(());
     };
     println!("cargo::rustc-cfg=sidecore_native");
     println!("cargo::rustc-cfg=sidecore_platform={:?}", platform.name);
 
-    let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::copy(PathBuf::from("link").join(platform.script), out.join(platform.script))?;
+    let (link, out) = (Path::new("link"), PathBuf::from(env::var("OUT_DIR")?));
+    fs::copy(link.join(platform.script), out.join(platform.installed))?;
+    if platform.is_board {
+        println!("cargo::rustc-cfg=sidecore_board");
+        for script in INCLUDED {
+            fs::copy(link.join(script), out.join(script))?;
+        }
+    }
     // Dependents' binaries are linked with this search path too.
     println!("cargo::rustc-link-search={}", out.display());
     // Link arguments do not travel with a dependency, metadata does: an image's build script passes them on.

@@ -10,9 +10,10 @@
 //! | 0..64 | boot stub, before the start | what the firmware must know |
 //! | 64..128 | main side | whether it sleeps |
 //! | 128..192 | remote | whether it sleeps |
-//! | 192..256 | remote | watchdog |
+//! | 192..256 | remote | watchdog; on boards, how far it is |
 //! | 256..1024 | remote | panic record |
 //! | 1024..2072 | boot stub, before the start | what the warden gave the remote |
+//! | 2080..2124 | remote | on boards, what the processor says about a fault |
 //!
 //! The main side believes nothing that it reads back from this page; the panic record above all is an allegation.
 
@@ -57,6 +58,20 @@ pub const WATCHDOG_PERIOD_MS: usize = 192;
 /// `u32`: the firmware counts it up, modulo 2^32.
 pub const WATCHDOG_COUNT: usize = 196;
 
+/// `u32`: how far the remote is: one of the `STATE_` values. Written by remotes that nobody watches as closely as a
+/// process: those on boards, where the page lies at an address that the board fixes.
+pub const STATE: usize = 200;
+/// Nothing of the firmware has run yet.
+pub const STATE_RESET: u32 = 0;
+/// The firmware runs, and hears its doorbell.
+pub const STATE_UP: u32 = 1;
+/// It ended, with the code at [`EXIT_CODE`].
+pub const STATE_ENDED: u32 = 2;
+/// It crashed: there is a panic record, or what the processor says at [`FAULT`], or both.
+pub const STATE_CRASHED: u32 = 3;
+/// `i32`: the exit code.
+pub const EXIT_CODE: usize = 204;
+
 /// `u32`: bytes of the panic record, written after the record itself; 0 if there is none.
 pub const PANIC_LEN: usize = 256;
 /// The panic record, UTF-8 text `file:line: message`, up to [`PANIC_TEXT_END`]. An allegation of the firmware.
@@ -77,6 +92,14 @@ pub const MEMORIES: usize = 1048;
 pub const MEMORY_SIZE: usize = 16;
 /// Places of [`MEMORIES`].
 pub const MEMORIES_MAX: usize = 64;
+
+/// What the processor says about a fault of the firmware, [`FAULT_WORDS`] words of type `u64`: program counter, stack
+/// pointer, return address, cause (CFSR, `mcause`, ESR or DFSR) and faulting address; what a processor does not say is 0.
+pub const FAULT: usize = 2080;
+/// Words of [`FAULT`].
+pub const FAULT_WORDS: usize = 5;
+/// `u32`: not zero where [`FAULT`] was written.
+pub const FAULT_VALID: usize = FAULT + 8 * FAULT_WORDS;
 
 /// What the boot stub writes into a fresh page; all else in it begins as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -6,7 +6,11 @@
 //!
 //! | target | platform |
 //! | --- | --- |
-//! | Linux on x86-64 and AArch64 | [`sandbox`]: a confined process that its main side observes |
+//! | Linux on x86-64 and AArch64 | `sandbox`: a confined process that its main side observes |
+//! | `thumbv7em-none-eabihf` | `mps2`: a Cortex-M4F on Arm's MPS2 board (AN386) |
+//! | `thumbv8m.main-none-eabihf` | `mps2`: a Cortex-M33 on Arm's MPS2 board (AN521) |
+//!
+//! What all boards have in common, which is much, is in `board`.
 
 use core::time::Duration;
 
@@ -23,9 +27,19 @@ pub(crate) use published::Published;
 pub use table::{FILLED, StaticTable};
 pub(crate) use waker::{take_woken, waker};
 
+#[cfg(sidecore_board)]
+pub mod board;
+#[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
+pub mod mps2;
+#[cfg(sidecore_board)]
+mod register;
+
 /// The platform of the target that is compiled for.
 #[cfg(sidecore_platform = "sandbox")]
 pub type Native = sandbox::Sandbox;
+/// The platform of the target that is compiled for.
+#[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
+pub type Native = board::Board<mps2::Mps2>;
 
 /// The memories that firmware and main side share, by device address.
 pub type SharedMap = AddressMap<(), SHARED_MAX>;

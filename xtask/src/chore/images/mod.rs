@@ -1,0 +1,111 @@
+//! `cargo xtask images`: firmware for this machine's sandbox and for other instruction sets.
+
+mod sysroot;
+mod toolchain;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser};
+
+pub(crate) use toolchain::Toolchain;
+
+use super::Chore;
+use crate::{
+    report::{Report, Step},
+    source,
+};
+
+pub(crate) const CHORE: Chore = Chore {
+    name: "images",
+    about: "Build the demonstration and test images, for the sandbox or for microcontrollers, into target/images",
+    arguments,
+    run: |arguments, report| {
+        let chosen: Vec<&str> = if arguments.get_flag("all") {
+            TARGETS.to_vec()
+        } else {
+            arguments.get_many::<String>("target").into_iter().flatten().map(String::as_str).collect()
+        };
+        if chosen.is_empty() || arguments.get_flag("all") {
+            steps(report);
+        }
+        for triple in chosen {
+            report.step(format!("images for {triple}"), |step| build_for(step, triple));
+        }
+        Ok(())
+    },
+};
+
+/// Instruction sets other than this machine's that there is a platform of the SDK for.
+const TARGETS: &[&str] = &[
+    "aarch64-unknown-none",
+    "armv7r-none-eabihf",
+    "riscv32imac-unknown-none-elf",
+    "thumbv7em-none-eabihf",
+    "thumbv8m.main-none-eabihf",
+];
+
+fn arguments(command: Command) -> Command {
+    let target = Arg::new("target")
+        .long("target")
+        .value_name("T")
+        .action(ArgAction::Append)
+        .value_parser(PossibleValuesParser::new(TARGETS))
+        .help("Build for this target in place of the sandbox; may be given several times");
+    let all = Arg::new("all")
+        .long("all")
+        .action(ArgAction::SetTrue)
+        .conflicts_with("target")
+        .help("Build for the sandbox and for every target");
+    command.arg(target).arg(all)
+}
+
+/// A workspace of its own, for its profiles and link arguments are those of firmware.
+const MANIFEST: &str = "remote/images/Cargo.toml";
+
+pub(super) fn steps(report: &mut Report) {
+    report.step("images", build);
+}
+
+fn build(step: &mut Step) -> Result<()> {
+    let target = source::host()?;
+    // As `host/cli/build.rs` builds those that the command carries: where everything lies is the link script's matter,
+    // and messages name files as they are named in the tree.
+    let flags = ["-Crelocation-model=static".to_owned(), remapped()].join("\x1f");
+    let mut cargo = source::cargo();
+    cargo.args(["build", "--release", "--bins", "--manifest-path", MANIFEST, "--target", &target]);
+    step.run(cargo.arg("--target-dir").arg(directory()?).env("CARGO_ENCODED_RUSTFLAGS", flags))?;
+    list(&directory()?.join(&target).join("release"))
+}
+
+/// Builds all images for another instruction set; they lie in `target/images/<target>/firmware`.
+fn build_for(step: &mut Step, target: &str) -> Result<()> {
+    let toolchain = Toolchain::of(step, target)?;
+    let mut cargo = toolchain.cargo_build(target, &[remapped()]);
+    cargo.args(["--profile", "firmware", "--bins", "--manifest-path", MANIFEST]);
+    step.run(cargo.arg("--target-dir").arg(directory()?))?;
+    list(&directory()?.join(target).join("firmware"))
+}
+
+/// Where images are built.
+pub(crate) fn directory() -> Result<PathBuf> {
+    Ok(source::target_directory(source::MAIN)?.join("images"))
+}
+
+/// Has the compiler name files as they are named in the tree.
+pub(crate) fn remapped() -> String {
+    format!("--remap-path-prefix={}=.", source::root().display())
+}
+
+/// Says which images there are.
+fn list(folder: &Path) -> Result<()> {
+    for bin in source::metadata(MANIFEST)?.packages.iter().flat_map(|package| package.binaries()) {
+        let image = folder.join(bin);
+        let size = fs::metadata(&image).with_context(|| image.display().to_string())?.len();
+        println!("{} ({size} bytes)", source::from_root(&image).display());
+    }
+    Ok(())
+}

@@ -126,6 +126,14 @@ pub trait DeviceQueue {
     #[must_use = "a wanted notification that is not sent stalls the driver"]
     fn publish(&self) -> bool;
 
+    /// As [`publish`](DeviceQueue::publish); but a queue that has shown nothing yet, and so cannot tell whether the
+    /// driver has started anew, asks `cleared` first and shows nothing where the answer is yes. For devices of several
+    /// queues, which are all cleared together.
+    #[must_use = "a wanted notification that is not sent stalls the driver"]
+    fn publish_unless(&self, cleared: impl FnOnce() -> bool) -> bool
+    where
+        Self: Sized;
+
     /// Asks the driver to notify when it makes a buffer available, and tells whether one came meanwhile.
     #[must_use = "what came meanwhile raises no notification"]
     fn enable_notifications(&self) -> bool;

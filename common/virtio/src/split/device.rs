@@ -24,8 +24,8 @@ pub struct Device<O = ()> {
     seen: Cell<u16>,
     /// Entries written to the used ring.
     returned: Cell<u16>,
-    /// Entries that the driver was shown.
-    published: Cell<u16>,
+    /// Entries that the driver was shown; [`NOTHING`] besides until the first was.
+    published: Cell<u32>,
     /// The used index that was found at the start.
     first: u16,
     /// How far the driver's index can be ahead of `returned`.
@@ -52,7 +52,7 @@ impl<O: Clone> Device<O> {
             taken: Cell::new(0),
             seen: Cell::new(0),
             returned: Cell::new(used),
-            published: Cell::new(used),
+            published: Cell::new(NOTHING | u32::from(used)),
             first: used,
             window: num.wrapping_sub(used),
             features,
@@ -121,6 +121,12 @@ impl<O> Device<O> {
         Ok(more > 0)
     }
 
+    /// The driver took back what it was shown, or was shown nothing yet and has cleared another ring.
+    #[cold]
+    fn is_cleared_for(&self, cleared: impl FnOnce() -> bool) -> bool {
+        self.is_cleared() || cleared()
+    }
+
     #[cold]
     fn bad_head(&self, head: u16) -> QueueError {
         QueueError::PeerBadId { id: u32::from(head), num: self.parts.num }
@@ -138,6 +144,9 @@ impl<O> Device<O> {
         (DeviceAddr(addr), len, flags, next)
     }
 }
+
+/// Beside an index: that it was found, and not written by this side.
+const NOTHING: u32 = 1 << 16;
 
 #[cold]
 fn bad_flags(index: u16, flags: u16) -> QueueError {
@@ -197,7 +206,7 @@ impl<O> DeviceQueue for Device<O> {
 
     #[inline(always)]
     fn is_cleared(&self) -> bool {
-        self.parts.used_index.load() != self.published.get()
+        self.parts.used_index.load() != self.published.get() as u16
     }
 
     #[inline(always)]
@@ -209,15 +218,23 @@ impl<O> DeviceQueue for Device<O> {
 
     #[inline(always)]
     fn publish(&self) -> bool {
+        self.publish_unless(|| false)
+    }
+
+    #[inline(always)]
+    fn publish_unless(&self, cleared: impl FnOnce() -> bool) -> bool {
         let new = self.returned.get();
-        let old = self.published.get();
-        if new == old || self.parts.used_index.load() != old {
-            // Nothing new, or nobody who was shown the old: see `is_cleared`.
+        let old = self.published.get() as u16;
+        if new == old {
+            return false;
+        }
+        // As wide as it is kept, so that one comparison tells both exceptions from the rule.
+        if u32::from(self.parts.used_index.load()) != self.published.get() && self.is_cleared_for(cleared) {
             return false;
         }
         // Release: whoever sees the index sees the elements, and what was written to the buffers (2.7.8.2).
         self.parts.used_index.store_release(new);
-        self.published.set(new);
+        self.published.set(u32::from(new));
         // Full: as in the driver's `publish`.
         full_fence();
         if self.by_event {

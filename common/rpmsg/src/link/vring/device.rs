@@ -217,10 +217,10 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
     // Out of line, as the driver's.
     #[inline(never)]
     fn flush(&self) {
-        if self.tx.publish() {
+        if self.tx.publish_unless(|| self.rx.is_cleared()) {
             self.notify.notify(FROM_DEVICE);
         }
-        if self.rx.publish() {
+        if self.rx.publish_unless(|| self.tx.is_cleared()) {
             self.notify.notify(TO_DEVICE);
         }
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use sidecore_mem::{AddressMap, DeviceAddr, Memory, Region};
 use sidecore_rpmsg::host::{HostLink, UNDERSTOOD, bring_up};
 use sidecore_rpmsg::link::vring::Buffers;
-use sidecore_rpmsg::link::{Faults, Faulty};
+use sidecore_rpmsg::link::{Faults, Faulty, Wire};
 use sidecore_rpmsg::remote::{RemoteLink, attach};
 use sidecore_rpmsg::{
     ADDR_ANY, Directory, DirectoryError, Drops, Endpoint, Event, Header, Link, LinkError, Name, Rpmsg,
@@ -218,6 +218,23 @@ fn a_storm_of_announcements_and_of_messages_for_nobody_leaves_the_channel_its_tu
     }
     assert!(pair.host.drops().unknown_destination.get() > 1000);
     assert!(pair.host.drops().bad_announcement.get() > 1000);
+}
+
+#[test]
+fn who_polls_gets_a_turn_between_frames_of_no_use_and_is_told_of_the_rest() {
+    let wire = Wire::<100, 8>::default();
+    let [one, other] = wire.ends().map(|end| Rpmsg::new(end, vec![Slot::new(); 2]));
+    let ours = one.open(1024, 1025).unwrap();
+    other.open(1025, 1024).unwrap();
+    for _ in 0..99 {
+        one.send_to(ours, 9999, &[]).unwrap();
+    }
+    one.send(ours, b"at last").unwrap();
+    assert!(matches!(other.poll(), Ok(None)), "as many frames as it likes, and no turn");
+    assert!((1..99).contains(&other.drops().unknown_destination.get()));
+    assert!(other.link().arm(), "it sleeps beside a message");
+    let Some(Event::Message(message)) = other.poll().unwrap() else { panic!("lost") };
+    assert_eq!(message.copy_to(&mut [0; 8]).unwrap(), b"at last");
 }
 
 /// A frame whose header, and payload, are the sender's own: sent past rpmsg, its length changed behind its back.

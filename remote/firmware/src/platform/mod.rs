@@ -38,8 +38,11 @@ mod register;
 #[cfg(sidecore_platform = "sandbox")]
 pub type Native = sandbox::Sandbox;
 /// The platform of the target that is compiled for.
+#[cfg(sidecore_board)]
+pub type Native = board::Board<Machine>;
+
 #[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
-pub type Native = board::Board<mps2::Mps2>;
+use mps2::Mps2 as Machine;
 
 /// The memories that firmware and main side share, by device address.
 pub type SharedMap = AddressMap<(), SHARED_MAX>;

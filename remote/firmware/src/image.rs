@@ -73,6 +73,21 @@ macro_rules! image {
     };
 }
 
+/// Makes the crate firmware of which the SDK is no more than the board: `main` is handed a
+/// [`Bare`](crate::platform::board::Bare), and there is no trace, resource table or record of a panic.
+#[cfg(sidecore_board)]
+#[macro_export]
+macro_rules! bare {
+    (main: $main:path $(,)?) => {
+        $crate::__bare_entry!($main);
+
+        #[panic_handler]
+        fn on_panic(_: &::core::panic::PanicInfo<'_>) -> ! {
+            $crate::platform::board::halt_bare()
+        }
+    };
+}
+
 /// An image's statics, as its entry needs them.
 #[derive(Clone, Copy)]
 pub struct Image {

@@ -7,6 +7,15 @@ use core::sync::atomic::Ordering;
 
 use crate::Scalar;
 
+/// Reads the register that says which Cortex-M this is.
+#[cfg(all(target_arch = "arm", target_os = "none", not(target_has_atomic = "64")))]
+#[inline(always)]
+pub(crate) fn touch_device() {
+    let cpuid = ptr::with_exposed_provenance::<u32>(0xE000_ED00);
+    // SAFETY: the architecture has it at this address; reading it changes nothing.
+    unsafe { cpuid.read_volatile() };
+}
+
 /// A pointer into shared memory. Its user keeps track of bounds and of the owner.
 #[derive(Clone, Copy)]
 pub(crate) struct Raw(NonNull<u8>);

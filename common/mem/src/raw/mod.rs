@@ -9,5 +9,7 @@ mod model;
 
 #[cfg(not(loom))]
 pub(crate) use hardware::Raw;
+#[cfg(all(not(loom), target_arch = "arm", target_os = "none", not(target_has_atomic = "64")))]
+pub(crate) use hardware::touch_device;
 #[cfg(loom)]
 pub(crate) use model::Raw;

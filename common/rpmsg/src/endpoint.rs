@@ -36,7 +36,8 @@ impl Default for Slot {
 }
 
 /// An open endpoint of one [`Rpmsg`](crate::Rpmsg): its address, and the slot that it lives in. After it was closed,
-/// every use answers [`SendError::EndpointClosed`](crate::SendError::EndpointClosed).
+/// every use answers [`SendError::EndpointClosed`](crate::SendError::EndpointClosed), until its address is opened again
+/// in the same slot: a dynamic one comes back after all others, a static one whenever somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     slot: u16,

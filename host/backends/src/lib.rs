@@ -2,6 +2,7 @@
 //!
 //! Each implements [`sidecore_remoteproc::Backend`] and has a row in [`KINDS`].
 
+pub mod qemu;
 pub mod sandbox;
 pub mod sim;
 
@@ -17,7 +18,7 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: &[Kind] = &[sandbox::KIND, sim::KIND];
+pub const KINDS: &[Kind] = &[sandbox::KIND, qemu::KIND, sim::KIND];
 
 #[cfg(test)]
 mod tests {

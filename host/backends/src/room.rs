@@ -7,11 +7,23 @@ const TO: u64 = 1 << 32;
 /// The lowest room for `len` bytes, a multiple of `align` (a power of two) with `guard` free bytes on both sides,
 /// beside what is `taken` (start and length in bytes). `None` if there is none below 4 GiB.
 pub(crate) fn find_room(taken: &[(u64, u64)], len: u64, align: u64, guard: u64) -> Option<u64> {
+    find_room_within(FROM, TO, taken, len, align, guard)
+}
+
+/// The same between two addresses.
+pub(crate) fn find_room_within(
+    from: u64,
+    to: u64,
+    taken: &[(u64, u64)],
+    len: u64,
+    align: u64,
+    guard: u64,
+) -> Option<u64> {
     let align_up = |at: u64| Some(at.checked_add(align - 1)? & !(align - 1));
-    let mut at = align_up(FROM.checked_add(guard)?)?;
+    let mut at = align_up(from.checked_add(guard)?)?;
     loop {
         let (start, end) = (at - guard, at.checked_add(len)?.checked_add(guard)?);
-        if end > TO {
+        if end > to {
             return None;
         }
         match taken.iter().find(|(other, len)| *other < end && start < other.saturating_add(*len)) {

@@ -347,5 +347,5 @@ fn nothing_is_left_in_the_main_process() {
     }
     assert_eq!((count("/proc/self/fd"), count("/proc/self/task"), mappings()), before);
     assert_eq!(before.2, 0);
-    assert_eq!(zombies(), []);
+    assert_eq!(zombies(), Vec::<i32>::new());
 }

@@ -20,6 +20,8 @@ impl fmt::Display for Summary<'_> {
                 write!(f, "it made system call {number}, which is forbidden")?
             }
             CrashKind::Hang => f.write_str("it did not feed its watchdog in time")?,
+            CrashKind::LockUp => f.write_str("its core locked up: a fault that it could not even handle")?,
+            CrashKind::Reset => f.write_str("it reset its own processor")?,
             CrashKind::Killed => write!(f, "someone killed it with signal {}", crash.signal)?,
             _ => write!(f, "signal {}", crash.signal)?,
         }

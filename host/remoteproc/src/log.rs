@@ -124,6 +124,8 @@ fn describe(crash: &Crash, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         CrashKind::Abort => f.write_str("crashed: gave up by itself")?,
         CrashKind::ForbiddenCall { number } => write!(f, "crashed: forbidden system call {number}")?,
         CrashKind::Hang => f.write_str("hung: its watchdog was not fed")?,
+        CrashKind::LockUp => f.write_str("locked up")?,
+        CrashKind::Reset => f.write_str("reset its own processor")?,
         CrashKind::Killed => f.write_str("was killed")?,
         CrashKind::Other => f.write_str("crashed")?,
     }

@@ -58,6 +58,10 @@ pub enum CrashKind {
     },
     /// It did not feed its watchdog in time.
     Hang,
+    /// Its core locked up: it came upon a fault that it could not even handle.
+    LockUp,
+    /// It reset its own processor, and with that everything that was agreed on with it.
+    Reset,
     /// Someone else killed it.
     Killed,
     /// Any other fatal condition; the signal number tells.

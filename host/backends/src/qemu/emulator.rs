@@ -1,0 +1,331 @@
+//! One run of an emulator: found, started, spoken to, and its end explained.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sidecore_mem::DeviceAddr;
+use sidecore_os::{End, Ending, SharedMemory, Tied, signal_name};
+use sidecore_remoteproc::{BackendError, Boot, Crash, CrashKind, Event};
+
+use super::board::{Board, Start};
+use super::crash::registers;
+use super::debug_port::DebugPort;
+use super::qmp::{ANSWER_TIME, Qmp, Version};
+use super::stream::Stream;
+use super::trouble::{Trouble, lost, system};
+
+/// What a guest that executes arbitrary instructions does not need QEMU for: QEMU itself needs none of it either.
+const CONFINED: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// How long an emulator that closed its connections may take to be gone.
+const DYING_TIME: Duration = Duration::from_secs(5);
+
+/// An emulator that runs, and everything that leads to it.
+#[derive(Debug)]
+pub(super) struct Emulator {
+    pub(super) program: Tied,
+    pub(super) version: Version,
+    pub(super) qmp: Qmp,
+    /// `None` once a debugger has it.
+    pub(super) debug_port: Option<DebugPort>,
+    pub(super) mailbox: Stream,
+    pub(super) console: Option<Stream>,
+    /// Whether the system keeps it from starting programs and the like.
+    pub(super) confined: bool,
+}
+
+impl Emulator {
+    /// Starts the board's emulator, its core held at the reset.
+    pub(super) fn start(
+        board: &Board,
+        program: &Path,
+        ram: &SharedMemory,
+        boot: &Boot,
+    ) -> Result<Self, BackendError> {
+        match Self::try_start(board, program, ram, boot, true) {
+            // Some distributions build QEMU without that.
+            Err(BackendError::ExecutorLost { reason, .. }) if reason.contains("-sandbox") => {
+                Self::try_start(board, program, ram, boot, false)
+            }
+            other => other,
+        }
+    }
+
+    fn try_start(
+        board: &Board,
+        program: &Path,
+        ram: &SharedMemory,
+        boot: &Boot,
+        confined: bool,
+    ) -> Result<Self, BackendError> {
+        let pair = || Stream::pair().map_err(|errno| system("connect to QEMU (socketpair)", errno));
+        let ((qmp, to_qmp), (debug_port, to_debug_port), (mailbox, to_mailbox)) = (pair()?, pair()?, pair()?);
+        mailbox.keep_short();
+        let (console, to_console) = board.console.map(|_| pair()).transpose()?.unzip();
+        let ram = rustix::io::fcntl_dupfd_cloexec(ram, 3);
+        let ram = ram.map_err(|errno| system("hand the memory to QEMU (F_DUPFD_CLOEXEC)", errno))?;
+
+        let mut arguments = Arguments::default();
+        for fixed in ["-nodefaults", "-no-user-config", "-S"] {
+            arguments.push(fixed);
+        }
+        arguments.pair("-display", "none");
+        if confined {
+            arguments.pair("-sandbox", CONFINED);
+        }
+        let (len, fd) = (board.ram.len, arguments.inherit(ram));
+        let memory = format!("memory-backend-file,id=ram,size={len},mem-path=/proc/self/fd/{fd},share=on");
+        arguments.pair("-object", memory);
+        arguments.pair("-m", format!("{len}B"));
+        arguments.pair("-M", format!("{},memory-backend=ram", board.emulator.machine));
+        board.emulator.arguments.iter().for_each(|argument| arguments.push(argument));
+        if let Start::Cpu(cpu) = board.start {
+            arguments.pair("-device", format!("loader,addr={:#x},cpu-num={cpu}", boot.entry.0));
+        }
+        arguments.connect("qmp", to_qmp);
+        arguments.pair("-mon", "chardev=qmp,mode=control");
+        arguments.connect("debug", to_debug_port);
+        arguments.pair("-gdb", "chardev:debug");
+        arguments.connect("mailbox", to_mailbox);
+        if let Some(to_console) = to_console {
+            arguments.connect("console", to_console);
+        }
+        let console_line = board.console.map(|console| console.line);
+        for line in 0..=board.mailbox.line.max(console_line.unwrap_or(0)) {
+            arguments.pair(
+                "-serial",
+                match line {
+                    line if line == board.mailbox.line => "chardev:mailbox",
+                    line if Some(line) == console_line => "chardev:console",
+                    _ => "null",
+                },
+            );
+        }
+
+        let program_at = program;
+        let program = Tied::spawn(program, &arguments.words, arguments.inherited)
+            .map_err(|refused| system(format!("start {}", program_at.display()), refused.errno))?;
+        let (qmp, version) = match Qmp::open(qmp) {
+            Ok(opened) => opened,
+            Err(trouble) => return Err(too_old(program_at).unwrap_or_else(|| explain(&program, trouble))),
+        };
+        if !version.works() {
+            return Err(outdated(program_at, &version));
+        }
+        let debug_port = Some(DebugPort::new(debug_port));
+        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined })
+    }
+
+    /// Has the core begin at its reset, with what was loaded; it runs unless it is to be `held`.
+    pub(super) fn release(&mut self, board: &Board, held: bool) -> Result<(), BackendError> {
+        for command in &board.emulator.commands {
+            self.ask(&command.execute, Value::Object(command.arguments.clone()))?;
+        }
+        self.ask("system_reset", Value::Null)?;
+        if held {
+            return Ok(());
+        }
+        match self.ask("cont", Value::Null) {
+            // The core is so fast in locking up that there is nobody left to answer: that is an end to be told.
+            Err(_) if self.event_of_end(board).is_ok() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Puts bytes into a memory that is not ours.
+    pub(super) fn load(&mut self, at: u64, bytes: &[u8]) -> Result<(), BackendError> {
+        let Some(port) = &mut self.debug_port else {
+            return Err(BackendError::WrongState { operation: "load", state: "in a debugger's hands" });
+        };
+        let loaded = port.write(at, bytes);
+        loaded.map_err(|trouble| explain(&self.program, trouble))
+    }
+
+    /// Has a command carried out; what cannot be is an error that tells why.
+    pub(super) fn ask(&mut self, command: &str, arguments: Value) -> Result<(), BackendError> {
+        let answered = self.qmp.ask(command, arguments).map(drop);
+        answered.map_err(|trouble| explain(&self.program, trouble))
+    }
+
+    /// Halts the machine and looks at the registers, as far as that is possible.
+    pub(super) fn post_mortem(&mut self, board: &Board, crash: &mut Crash) {
+        if self.qmp.ask("stop", json!(null)).is_err() {
+            return;
+        }
+        let Some(Ok(bytes)) = self.debug_port.as_mut().map(DebugPort::registers) else { return };
+        let (pc, registers) = registers(board.core, &bytes);
+        crash.pc = crash.pc.or(pc);
+        crash.registers = registers;
+    }
+
+    /// What became of the remote, now that its emulator has ended.
+    pub(super) fn event_of_end(&self, board: &Board) -> Result<Event, BackendError> {
+        let Some(ending) = self.program.wait(Instant::now() + DYING_TIME) else {
+            return Err(lost("it closed its connections, but is still there"));
+        };
+        match (ending.how, fatal(&ending.words)) {
+            // Words are what QEMU says when something is wrong; a firmware that turns its machine off makes it say none.
+            (End::Exited(code), None) if !ending.words.contains(&board.emulator.program) => {
+                Ok(Event::Exited { code })
+            }
+            (End::Killed(6), Some(why)) => Ok(Event::Crashed(locked_up(why, &ending.words))),
+            _ => Err(lost(in_words(ending))),
+        }
+    }
+}
+
+/// The emulator of a board on this machine.
+pub(super) fn find(program: &str, package: &str) -> Result<PathBuf, BackendError> {
+    if program.starts_with('/') {
+        return Ok(program.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let executable = |path: &PathBuf| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    // A relative entry would mean another directory for the program that we start.
+    let directories = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
+    directories.map(|directory| directory.join(program)).find(executable).ok_or_else(|| {
+        let reason = format!("it is not installed; on Debian and Ubuntu: apt install {package}");
+        system(format!("find {program}"), reason)
+    })
+}
+
+/// Asks an emulator for its version.
+pub(super) fn version(program: &Path) -> Result<Version, BackendError> {
+    let operation = || format!("ask {} for its version", program.display());
+    let run = Tied::spawn(program, &["--version".into()], Vec::new());
+    let run = run.map_err(|refused| system(operation(), refused.errno))?;
+    let Some(ending) = run.wait(Instant::now() + ANSWER_TIME) else {
+        let seconds = ANSWER_TIME.as_secs();
+        return Err(system(operation(), format!("it said nothing within {seconds} s")));
+    };
+    let version = Version::parse(&ending.words).ok_or_else(|| system(operation(), in_words(ending)))?;
+    if version.works() { Ok(version) } else { Err(outdated(program, &version)) }
+}
+
+/// The error of an emulator that is too old to understand us, if that is what is wrong with it.
+fn too_old(program: &Path) -> Option<BackendError> {
+    version(program)
+        .err()
+        .filter(|error| matches!(error, BackendError::Unsupported { .. }) || is_outdated(error))
+}
+
+fn outdated(program: &Path, version: &Version) -> BackendError {
+    let (major, minor) = Version::LEAST;
+    let reason = format!("{OUTDATED} {version}; {major}.{minor} or newer is needed");
+    system(format!("use {}", program.display()), reason)
+}
+
+const OUTDATED: &str = "it is QEMU";
+
+fn is_outdated(error: &BackendError) -> bool {
+    matches!(error, BackendError::System { reason, .. } if reason.starts_with(OUTDATED))
+}
+
+/// Trouble with an emulator, and what is known of its end if it has one.
+pub(super) fn explain(program: &Tied, trouble: Trouble) -> BackendError {
+    let ending = match trouble {
+        Trouble::Closed => program.wait(Instant::now() + DYING_TIME),
+        _ => program.ending(),
+    };
+    lost(ending.map_or_else(|| trouble.to_string(), in_words))
+}
+
+/// How an emulator ended.
+fn in_words(ending: &Ending) -> String {
+    let how = match ending.how {
+        End::Exited(code) => format!("it ended with code {code}"),
+        End::Killed(signal) => format!("it was killed by {}", signal_name(signal)),
+    };
+    // Warnings come first, and the reason last; dumps of registers are for somebody else.
+    let reason = |line: &&str| line.contains("qemu") && !line.contains("warning:");
+    let words = ending.words.lines().rev().find(reason).unwrap_or_default();
+    let words: String = words.chars().filter(|c| !c.is_control()).take(300).collect();
+    if words.is_empty() { how } else { format!("{how}: {words}") }
+}
+
+/// What QEMU says when the guest did what no machine could go on from.
+fn fatal(words: &str) -> Option<&str> {
+    words.lines().find_map(|line| line.strip_prefix("qemu: fatal: "))
+}
+
+/// A core that cannot go on, from the registers that QEMU prints before it gives up.
+fn locked_up(why: &str, words: &str) -> Crash {
+    let kind = if why.starts_with("Lockup") { CrashKind::LockUp } else { CrashKind::Other };
+    let after = |name| words.split_once(name).map(|(_, rest)| rest);
+    let pc = after("R15=").and_then(|rest| u64::from_str_radix(rest.get(..8)?, 16).ok());
+    Crash { kind, signal: 6, pc: pc.map(DeviceAddr), registers: None, allegation: None }
+}
+
+/// A command line, and the descriptors that it speaks of.
+#[derive(Default)]
+struct Arguments {
+    words: Vec<OsString>,
+    inherited: Vec<OwnedFd>,
+}
+
+impl Arguments {
+    fn push(&mut self, word: impl Into<OsString>) {
+        self.words.push(word.into());
+    }
+
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+        self.push(option);
+        self.push(value);
+    }
+
+    /// The number by which the emulator knows the descriptor.
+    fn inherit(&mut self, fd: OwnedFd) -> i32 {
+        let number = fd.as_raw_fd();
+        self.inherited.push(fd);
+        number
+    }
+
+    fn connect(&mut self, id: &str, fd: OwnedFd) {
+        let fd = self.inherit(fd);
+        self.pair("-chardev", format!("socket,id={id},fd={fd}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_up_tells_where() {
+        let words = "qemu: fatal: Lockup: can't escalate 3 to HardFault (current priority -1)\n\n\
+                     R12=00000000 R13=203ffee0 R14=fffffff9 R15=210001a4\n";
+        let crash = locked_up(fatal(words).unwrap(), words);
+        assert_eq!((crash.kind, crash.pc), (CrashKind::LockUp, Some(DeviceAddr(0x2100_01a4))));
+        assert_eq!(fatal("qemu-system-arm: warning: nic lan9118.0 has no peer\n"), None);
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_reason_and_nothing_that_a_terminal_obeys() {
+        let words =
+            "qemu-system-arm: warning: x\nqemu-system-arm: -M y: unsupported\x1b[2J machine\n".to_owned();
+        let text = in_words(&Ending { how: End::Exited(1), words });
+        assert_eq!(text, "it ended with code 1: qemu-system-arm: -M y: unsupported[2J machine");
+        assert_eq!(
+            in_words(&Ending { how: End::Killed(9), words: String::new() }),
+            "it was killed by SIGKILL"
+        );
+    }
+
+    #[test]
+    fn what_is_not_installed_is_told_with_its_package() {
+        let error = find("qemu-system-nonexistent", "qemu-system-misc").unwrap_err();
+        assert!(error.to_string().contains("apt install qemu-system-misc"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_no_emulator_is_refused() {
+        let error = version(Path::new("/bin/true")).unwrap_err();
+        assert!(error.to_string().contains("version"), "{error}");
+    }
+}

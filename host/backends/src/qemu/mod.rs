@@ -1,0 +1,580 @@
+//! A remote with an instruction set of its own: a board that QEMU emulates, one process for each remote.
+//!
+//! QEMU is the distribution's, unmodified. Its machine's RAM is memory that the main side maps, too; a serial line of the
+//! machine is the mailbox, whose bytes raise true interrupts; QMP is the reset line and the GDB port the debug port.
+//! Every connection is a pair of sockets, so that no file and no socket lies anywhere, and QEMU dies with us, whatever
+//! kills us. What makes a machine a board is data: [`Board`].
+//!
+//! What firmware finds when it starts is the board page ([`sidecore_wire::sandbox`]) at the beginning of the board's
+//! window. A byte in the mailbox, either way, says "look at your rings"; one of [`LOOK_AT_PAGE`] from the firmware says
+//! "look at the page": it is up, has ended or has crashed. A core that locks up is seen without its help.
+//!
+//! Semihosting is off: it would give firmware this machine's files.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde_json::Value;
+use sidecore_mem::{AccessError, DeviceAddr, Region};
+use sidecore_os::{EventFd, Mapping, SharedMemory, poll_until};
+use sidecore_remoteproc::{
+    Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Waker,
+};
+use sidecore_wire::sandbox::{self as page, HandOver};
+
+pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, Named, Span, Start};
+pub use self::qmp::Version;
+
+use self::debug_port::DebugPort;
+use self::emulator::{Emulator, explain};
+use self::qmp::Happening;
+use self::stream::Stream;
+use self::trouble::{Trouble, lost, system};
+use self::watchdog::Watchdog;
+use crate::Kind;
+
+mod board;
+mod crash;
+mod debug_port;
+mod emulator;
+mod place;
+mod qmp;
+mod stream;
+mod trouble;
+mod watchdog;
+
+/// The row in the table of kinds.
+pub const KIND: Kind = Kind {
+    name: "qemu",
+    help: "firmware for another instruction set, on a board that QEMU emulates (qemu:BOARD)",
+};
+
+/// A byte from the firmware that says "look at the page".
+pub const LOOK_AT_PAGE: u8 = 0xff;
+
+/// Bytes of a board's own console that are kept until somebody takes them.
+const CONSOLE: usize = 64 << 10;
+/// Bytes that are taken from a line at once: a firmware that never stops sending does not keep us.
+const LOOK: usize = 4096;
+
+/// How a board is run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The board.
+    pub board: Board,
+    /// The emulator's program; `None` looks for the board's own in `PATH`.
+    pub program: Option<PathBuf>,
+    /// Call it a hang when the firmware computes for so long without feeding its watchdog, even if it made no promise.
+    pub watchdog: Option<Duration>,
+    /// Hold the core at its reset when it is started, for a debugger to let it run.
+    pub held: bool,
+}
+
+impl Config {
+    /// This board, with nothing special.
+    #[must_use]
+    pub fn new(board: Board) -> Self {
+        Self { board, program: None, watchdog: None, held: false }
+    }
+}
+
+/// A remote on a board that QEMU emulates, from its main side.
+#[derive(Debug)]
+pub struct Qemu {
+    config: Config,
+    program: PathBuf,
+    state: State,
+    estate: Option<Estate>,
+    memories: MemoryMap<Arc<Mapping>>,
+    /// What was put into memories that are not mapped, for the start.
+    unmapped: Vec<(DeviceAddr, u64)>,
+    loads: Vec<(DeviceAddr, Vec<u8>)>,
+    writable: Vec<(u64, u64)>,
+    emulator: Option<Emulator>,
+    doorbell: QemuDoorbell,
+    watchdog: Watchdog,
+    /// The remote's end, to be told when its last kick was.
+    end: Option<Event>,
+    console: VecDeque<u8>,
+    waker: Arc<EventFd>,
+    findings: Vec<String>,
+}
+
+/// The machine's RAM, as long as there is a remote to use it.
+#[derive(Debug)]
+struct Estate {
+    ram: SharedMemory,
+    page: Region<Arc<Mapping>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Offline,
+    Prepared,
+    Running,
+    Paused,
+    /// It ended by itself, and the caller knows.
+    Halted,
+}
+
+/// The emulator of a board on this machine, and its version: whether the board can be run here.
+///
+/// # Errors
+/// There is none, or it is older than [`Version::LEAST`]. The error says which package to install.
+pub fn check(board: &Board) -> Result<(PathBuf, Version), BackendError> {
+    let program = emulator::find(&board.emulator.program, &board.emulator.package)?;
+    let version = emulator::version(&program)?;
+    Ok((program, version))
+}
+
+impl Qemu {
+    /// A remote with no memory yet. Nothing is started.
+    ///
+    /// # Errors
+    /// The board's emulator is not installed.
+    pub fn new(config: Config) -> Result<Self, BackendError> {
+        let named = &config.board.emulator;
+        let program =
+            config.program.clone().map_or_else(|| emulator::find(&named.program, &named.package), Ok)?;
+        let waker = EventFd::new(false).map_err(|refused| system(refused.operation, refused.errno))?;
+        Ok(Self {
+            watchdog: Watchdog::new(config.watchdog),
+            config,
+            program,
+            state: State::Offline,
+            estate: None,
+            memories: MemoryMap::new(),
+            unmapped: Vec::new(),
+            loads: Vec::new(),
+            writable: Vec::new(),
+            emulator: None,
+            doorbell: QemuDoorbell::default(),
+            end: None,
+            console: VecDeque::new(),
+            waker: Arc::new(waker),
+            findings: Vec::new(),
+        })
+    }
+
+    /// The board.
+    pub fn board(&self) -> &Board {
+        &self.config.board
+    }
+
+    /// The emulator's process number, while there is one.
+    pub fn pid(&self) -> Option<i32> {
+        self.emulator.as_ref().map(|emulator| emulator.program.pid())
+    }
+
+    /// Halts the core wherever it is, until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// It does not run, or the emulator is lost.
+    pub fn pause(&mut self) -> Result<(), BackendError> {
+        self.expect_state("pause", State::Running)?;
+        self.ask("pause", "stop")?;
+        self.state = State::Paused;
+        Ok(())
+    }
+
+    /// Lets the core go on.
+    ///
+    /// # Errors
+    /// It is not paused, or the emulator is lost.
+    pub fn resume(&mut self) -> Result<(), BackendError> {
+        self.expect_state("resume", State::Paused)?;
+        self.ask("resume", "cont")?;
+        self.state = State::Running;
+        Ok(())
+    }
+
+    /// Resets the machine and has the firmware begin anew with its memories as they are, but for a fresh board page.
+    /// Whatever was agreed on with it is void: its rings have to be set up again.
+    ///
+    /// # Errors
+    /// It does not run, or the emulator is lost.
+    pub fn reset(&mut self, boot: &Boot) -> Result<(), BackendError> {
+        self.expect_state("reset", State::Running)?;
+        self.ask("reset", "stop")?;
+        self.fill_page(boot)?;
+        self.watchdog = Watchdog::new(self.config.watchdog);
+        let Self { emulator: Some(emulator), config, .. } = self else { return Err(nobody()) };
+        let released = emulator.release(&config.board, false);
+        self.keep(released)
+    }
+
+    /// The board's debug port, for a debugger to speak with (GDB's remote protocol); once for each start. Without it a
+    /// crash report has no registers.
+    pub fn take_debug_port(&mut self) -> Option<OwnedFd> {
+        self.emulator.as_mut()?.debug_port.take().map(DebugPort::into_fd)
+    }
+
+    /// What the board wrote to its own console since the last time: bytes of the firmware's. Of very many the last are
+    /// kept.
+    pub fn take_console(&mut self) -> Vec<u8> {
+        self.console.drain(..).collect()
+    }
+
+    fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
+        if self.state == expected {
+            return Ok(());
+        }
+        let state = match self.state {
+            State::Offline => "offline",
+            State::Prepared => "prepared",
+            State::Running => "running",
+            State::Paused => "paused",
+            State::Halted => "halted",
+        };
+        Err(BackendError::WrongState { operation, state })
+    }
+
+    fn ask(&mut self, _operation: &'static str, command: &str) -> Result<(), BackendError> {
+        let asked = self.emulator.as_mut().ok_or_else(nobody)?.ask(command, Value::Null);
+        self.keep(asked)
+    }
+
+    /// Gives the emulator up if it is lost: without us nobody would end it.
+    fn keep<T>(&mut self, result: Result<T, BackendError>) -> Result<T, BackendError> {
+        if let Err(BackendError::ExecutorLost { .. }) = &result {
+            self.halt();
+        }
+        result
+    }
+
+    /// Ends the emulator. The memories stay.
+    fn halt(&mut self) {
+        self.emulator = None;
+        self.doorbell = QemuDoorbell::default();
+        if matches!(self.state, State::Running | State::Paused) {
+            self.state = State::Halted;
+        }
+    }
+
+    /// What the firmware finds.
+    fn fill_page(&self, boot: &Boot) -> Result<(), BackendError> {
+        let Some(Estate { page, .. }) = &self.estate else { return Err(nobody()) };
+        let (table_da, table_len) = boot.table.map_or((0, 0), |(at, len)| (at.0, len));
+        let hand_over = HandOver {
+            table_da,
+            table_len,
+            cpu_count: sidecore_os::cpu_count(),
+            doorbell_in: -1,
+            doorbell_out: -1,
+            memories_count: self.memories.windows().count() as u32,
+            ..HandOver::default()
+        };
+        let mut bytes = hand_over.emit();
+        let places = bytes[page::MEMORIES..].chunks_exact_mut(page::MEMORY_SIZE);
+        for (place, (at, len)) in places.zip(&self.writable).take(page::MEMORIES_MAX) {
+            place[..8].copy_from_slice(&at.to_le_bytes());
+            place[8..].copy_from_slice(&len.to_le_bytes());
+        }
+        page.write(0, &bytes).map_err(|error| lost(error.to_string()))
+    }
+
+    /// Whether the core will begin at the image's entry point.
+    fn check_entry(&self, boot: &Boot) -> Result<(), BackendError> {
+        let (at, begins) = match self.config.board.start {
+            Start::Cpu(_) => return Ok(()),
+            Start::At(at) => (at, at),
+            Start::Vectors(at) => {
+                let Some(word) = self.word(at + 4) else { return Err(self.no_entry(boot, at, "nothing")) };
+                // Bit 0 says that the code is Thumb.
+                (at, u64::from(word & !1))
+            }
+        };
+        if begins == boot.entry.0 & !1 || (begins == boot.entry.0) {
+            return Ok(());
+        }
+        Err(self.no_entry(boot, at, &format!("{begins:#x}")))
+    }
+
+    fn no_entry(&self, boot: &Boot, at: u64, finds: &str) -> BackendError {
+        let board = &self.config.board.name;
+        let (what, how) = match self.config.board.start {
+            Start::Vectors(_) => ("its vector table", "finds"),
+            _ => ("its code", "begins at"),
+        };
+        BackendError::MemoryRefused {
+            name: "entry point".to_owned(),
+            at: Some(boot.entry),
+            len: 4,
+            reason: format!(
+                "the core of {board} looks for {what} at {at:#x} and {how} {finds} there: link it so"
+            ),
+        }
+    }
+
+    /// A word of the image, wherever it was loaded to.
+    fn word(&self, at: u64) -> Option<u32> {
+        if let Ok(region) = self.memories.resolve(DeviceAddr(at), 4) {
+            return region.load(0).ok();
+        }
+        let inside =
+            |(start, bytes): &&(DeviceAddr, Vec<u8>)| start.0 <= at && at + 4 <= start.0 + bytes.len() as u64;
+        let (start, bytes) = self.loads.iter().rev().find(inside)?;
+        Some(u32::from_le_bytes(*bytes[(at - start.0) as usize..].first_chunk()?))
+    }
+
+    /// Takes what the remote's lines and its emulator have to say. `None` if nothing.
+    fn listen(&mut self) -> Result<Option<Event>, BackendError> {
+        let (Some(emulator), Some(estate)) = (&mut self.emulator, &self.estate) else { return Err(nobody()) };
+        let mut bytes = [0; LOOK];
+        if let Some(console) = &emulator.console
+            && let Ok(len) = console.take(&mut bytes)
+        {
+            self.console.extend(&bytes[..len]);
+            let superfluous = self.console.len().saturating_sub(CONSOLE);
+            self.console.drain(..superfluous);
+        }
+        if let Some(port) = &mut emulator.debug_port {
+            // That it is closed the others tell, too.
+            let _ = port.drain();
+        }
+        let rung = emulator.mailbox.take(&mut bytes);
+        let board = &self.config.board;
+        let mut end = None;
+        if let Ok(len) = rung
+            && bytes[..len].contains(&LOOK_AT_PAGE)
+        {
+            end = crash::told(board.core, &estate.page);
+            if let Some(Event::Crashed(crash)) = &mut end {
+                emulator.post_mortem(board, crash);
+            }
+            // Bytes that we sent before the line was open lie in it until QEMU looks again.
+            emulator.qmp.nudge().map_err(|trouble| explain(&emulator.program, trouble))?;
+        }
+        if end.is_none() {
+            end = match emulator.qmp.happening() {
+                Ok(None) => None,
+                Ok(Some(Happening::Reset)) => {
+                    let mut crash = plain(CrashKind::Reset, 6);
+                    crash.allegation = crash::allegation(&estate.page);
+                    Some(Event::Crashed(crash))
+                }
+                Ok(Some(Happening::Shutdown)) | Err(Trouble::Closed) => Some(emulator.event_of_end(board)?),
+                Err(trouble) => return Err(explain(&emulator.program, trouble)),
+            };
+        }
+        if end.is_none() && emulator.program.ending().is_some() {
+            end = Some(emulator.event_of_end(board)?);
+        }
+        if end.is_none() && self.watchdog.bites(&estate.page, &emulator.program) {
+            let mut crash = plain(CrashKind::Hang, 9);
+            emulator.post_mortem(board, &mut crash);
+            end = Some(Event::Crashed(crash));
+        }
+        self.end = end.or(self.end.take());
+        let rung = rung.is_ok_and(|len| len > 0);
+        Ok(if rung { Some(Event::Kick) } else { None })
+    }
+
+    /// The remote's end, if it has come to it.
+    fn take_end(&mut self) -> Option<Event> {
+        let end = self.end.take()?;
+        self.state = State::Halted;
+        Some(end)
+    }
+}
+
+impl Backend for Qemu {
+    type Owner = Arc<Mapping>;
+    type Doorbell = QemuDoorbell;
+
+    fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        self.expect_state("prepare", State::Offline)?;
+        let board = &self.config.board;
+        let mut placed = memories.to_vec();
+        place::place(board, &mut placed)?;
+        let len = usize::try_from(board.ram.len).unwrap_or(usize::MAX);
+        let ram = SharedMemory::create("sidecore: ram", len);
+        let ram = ram.map_err(|refused| system(refused.operation, refused.errno))?;
+        let whole = ram.map().map_err(|refused| system(refused.operation, refused.errno))?.region();
+        let slice = |at: u64, len: u64| {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            whole
+                .slice((at - board.ram.at) as usize, len)
+                .map_err(|error: AccessError| lost(error.to_string()))
+        };
+        let mut mapped = MemoryMap::new();
+        let (mut unmapped, mut writable) = (Vec::new(), Vec::new());
+        for memory in &placed {
+            let Some(at) = memory.at else { continue };
+            if !board.ram.holds(at.0, memory.len) {
+                unmapped.push((at, memory.len));
+                continue;
+            }
+            let inserted = mapped.insert(at, slice(at.0, memory.len)?);
+            inserted.map_err(|error| BackendError::Memory { name: memory.name.clone(), error })?;
+            if board.window.holds(at.0, memory.len) {
+                writable.push((at.0, memory.len));
+            }
+        }
+        let page = slice(board.window.at, page::SIZE as u64)?;
+        self.estate = Some(Estate { ram, page });
+        (self.memories, self.unmapped, self.writable) = (mapped, unmapped, writable);
+        memories.clone_from_slice(&placed);
+        self.state = State::Prepared;
+        Ok(())
+    }
+
+    fn memories(&self) -> &MemoryMap<Self::Owner> {
+        &self.memories
+    }
+
+    /// Bytes for memories that the main side cannot map are kept, and put there by every start.
+    fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {
+        self.expect_state("load", State::Prepared)?;
+        let unreachable = BackendError::Unreachable { at, len: bytes.len() };
+        if let Ok(region) = self.memories.resolve(at, bytes.len()) {
+            return region.write(0, bytes).map_err(|_| unreachable);
+        }
+        let end = at.0.checked_add(bytes.len() as u64);
+        let inside =
+            |(start, len): &(DeviceAddr, u64)| start.0 <= at.0 && end.is_some_and(|end| end <= start.0 + len);
+        if !self.unmapped.iter().any(inside) {
+            return Err(unreachable);
+        }
+        self.loads.push((at, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Starts the emulator. The firmware needs a moment to come up; nothing waits for that.
+    fn start(&mut self, boot: &Boot) -> Result<(), BackendError> {
+        self.expect_state("start", State::Prepared)?;
+        self.check_entry(boot)?;
+        self.fill_page(boot)?;
+        let Some(estate) = &self.estate else { return Err(nobody()) };
+        let board = &self.config.board;
+        let mut emulator = Emulator::start(board, &self.program, &estate.ram, boot)?;
+        for (at, bytes) in &self.loads {
+            emulator.load(at.0, bytes)?;
+        }
+        emulator.release(board, self.config.held)?;
+        let mailbox = rustix::io::fcntl_dupfd_cloexec(&emulator.mailbox, 3);
+        let mailbox = mailbox.map_err(|errno| system("keep the mailbox (F_DUPFD_CLOEXEC)", errno))?;
+        self.doorbell = QemuDoorbell(Some(Arc::new(Stream::from(mailbox))));
+        self.findings = vec![format!(
+            "board {}: {} {}, process {}",
+            board.name,
+            self.program.display(),
+            emulator.version,
+            emulator.program.pid()
+        )];
+        if !emulator.confined {
+            self.findings.push("QEMU has no filter of system calls here (built without seccomp)".to_owned());
+        }
+        self.emulator = Some(emulator);
+        self.watchdog = Watchdog::new(self.config.watchdog);
+        self.end = None;
+        self.console.clear();
+        self.state = State::Running;
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), BackendError> {
+        if !matches!(self.state, State::Paused | State::Halted) {
+            self.expect_state("stop", State::Running)?;
+        }
+        self.halt();
+        self.end = None;
+        self.state = State::Prepared;
+        Ok(())
+    }
+
+    fn unprepare(&mut self) {
+        self.halt();
+        self.memories = MemoryMap::new();
+        self.estate = None;
+        self.unmapped.clear();
+        self.loads.clear();
+        self.writable.clear();
+        self.findings.clear();
+        self.end = None;
+        self.state = State::Offline;
+    }
+
+    fn doorbell(&self) -> Self::Doorbell {
+        self.doorbell.clone()
+    }
+
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Event>, BackendError> {
+        if self.state != State::Paused {
+            self.expect_state("wait", State::Running)?;
+        }
+        if let Some(end) = self.take_end() {
+            return Ok(Some(end));
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut ready = ready();
+        loop {
+            let heard = self.listen();
+            let heard = self.keep(heard)?;
+            if ready || heard.is_some() {
+                return Ok(Some(Event::Kick));
+            }
+            if let Some(end) = self.take_end() {
+                return Ok(Some(end));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            let (Some(emulator), Some(estate)) = (&self.emulator, &self.estate) else { return Err(nobody()) };
+            let look = self.watchdog.next(&estate.page);
+            let until = deadline.into_iter().chain(look).min();
+            let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = vec![
+                fd(self.waker.as_fd()),
+                fd(emulator.mailbox.as_fd()),
+                fd(emulator.qmp.as_fd()),
+                fd(emulator.program.as_fd()),
+            ];
+            fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
+            fds.extend(emulator.debug_port.as_ref().map(|port| fd(port.as_fd())));
+            poll_until(&mut fds, until).map_err(|refused| system(refused.operation, refused.errno))?;
+            ready = self.waker.answer();
+        }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let waker = Arc::clone(&self.waker);
+        Some(Arc::new(move || waker.ring()))
+    }
+
+    fn findings(&self) -> Vec<String> {
+        self.findings.clone()
+    }
+}
+
+/// Rings a remote on a board: one byte in its mailbox. Clones ring the same run of the remote, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct QemuDoorbell(Option<Arc<Stream>>);
+
+impl Doorbell for QemuDoorbell {
+    /// Never sleeps. Where the mailbox is full the firmware has bytes to look at anyway.
+    fn ring(&self, notify_id: u32) {
+        if let Some(mailbox) = &self.0 {
+            // Refused: the remote is gone, which somebody else tells.
+            let _ = mailbox.offer(&[(notify_id & 0x7f) as u8]);
+        }
+    }
+}
+
+/// A crash of which there is nothing more to say yet.
+fn plain(kind: CrashKind, signal: u8) -> Crash {
+    Crash { kind, signal, pc: None, registers: None, allegation: None }
+}
+
+/// There is no emulator, or no memory, in a state that has one: it was lost before.
+fn nobody() -> BackendError {
+    lost("it was given up after an earlier error")
+}

@@ -1,0 +1,42 @@
+//! The qemu backend over the real QEMU, with firmware written instruction by instruction.
+
+#![allow(clippy::unwrap_used, unreachable_pub)] // Tests.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use sidecore_backends::qemu::{self, Board};
+
+mod bench;
+mod ends;
+mod executor;
+mod runs;
+mod thumb;
+
+fn main() -> ExitCode {
+    if let Some(board) = std::env::var_os(executor::VICTIM) {
+        return executor::victim(&board);
+    }
+    let missing = qemu::check(&Board::find("mps2-an386").unwrap()).err();
+    if let Some(error) = &missing {
+        println!("skipped, all of them: {error}");
+    }
+    let tests = [runs::TESTS, ends::TESTS, executor::TESTS].concat();
+    let trial = |(name, test): &(&str, fn())| {
+        let test = *test;
+        let run = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(*name, run).with_ignored_flag(missing.is_some())
+    };
+    libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit_code()
+}
+
+/// A row for each test.
+macro_rules! tests {
+    ($($name:ident,)*) => {
+        pub const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+    };
+}
+pub(crate) use tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
-use sidecore_mem::{DeviceAddr, MapError, Memory, Region};
+use sidecore_mem::{AddressMap, DeviceAddr, MapError, Memory, Region};
 use sidecore_rpmsg::host::{HostLink, UNDERSTOOD, bring_up};
 use sidecore_rpmsg::link::vring::Buffers;
 use sidecore_rpmsg::{Announcement, Endpoint, Event, Rpmsg, Slot};
@@ -199,7 +199,7 @@ impl Platform for Bench {
 
     fn feed_watchdog(&self) {}
 
-    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError> {
+    fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError> {
         map.insert(DeviceAddr(BASE), self.memory.clone())
     }
 

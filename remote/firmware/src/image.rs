@@ -63,7 +63,7 @@ macro_rules! image {
                 Outcome::code($main(remote))
             }
 
-            $crate::__entry!(IMAGE);
+            $crate::__entry!(|platform| IMAGE.run(platform));
 
             #[panic_handler]
             fn on_panic(info: &::core::panic::PanicInfo<'_>) -> ! {
@@ -73,17 +73,18 @@ macro_rules! image {
     };
 }
 
-/// Makes the crate firmware of which the SDK is no more than the board: `main` is handed a
-/// [`Bare`](crate::platform::board::Bare), and there is no trace, resource table or record of a panic.
-#[cfg(sidecore_board)]
+/// Makes the crate firmware that uses nothing of the SDK but its platform, and is as small as can be: no resource table,
+/// no trace, nothing said about a panic.
+///
+/// `main` is handed the [`Native`] platform and returns the exit code.
 #[macro_export]
 macro_rules! bare {
     (main: $main:path $(,)?) => {
-        $crate::__bare_entry!($main);
+        $crate::__entry!($main);
 
         #[panic_handler]
         fn on_panic(_: &::core::panic::PanicInfo<'_>) -> ! {
-            $crate::platform::board::halt_bare()
+            <$crate::platform::Native as $crate::platform::Platform>::halt("")
         }
     };
 }
@@ -110,7 +111,7 @@ impl Image {
     }
 
     /// Runs the image on its platform; gives the exit code.
-    pub(crate) fn run(&self, platform: Native) -> i32 {
+    pub fn run(&self, platform: Native) -> i32 {
         TRACE.publish(self.trace);
         (self.run)(self, platform)
     }

@@ -13,11 +13,10 @@ use core::ptr::{self, NonNull};
 use core::time::Duration;
 
 use sidecore_mem::sync::full_fence;
-use sidecore_mem::{DeviceAddr, MapError, Region};
+use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 use sidecore_wire::sandbox::{self as page, FAULT_WORDS};
 
-use super::{Machine, Misbehaviour, Native, Platform, SharedMap, ticks};
-use crate::image::Image;
+use super::{Misbehaviour, Native, Platform, ticks};
 
 /// What a board has of its own: a mailbox, a clock, and a way to sleep.
 pub trait Hardware {
@@ -156,7 +155,7 @@ impl<H: Hardware> Platform for Board<H> {
         store(&self.page, page::WATCHDOG_COUNT, count.wrapping_add(1));
     }
 
-    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError> {
+    fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError> {
         if !self.is_filled {
             let start = (H::WINDOW.start + page::SIZE) as u64;
             return map.insert(DeviceAddr(start), window::<H>());
@@ -202,56 +201,14 @@ impl<H: Hardware> Platform for Board<H> {
     }
 }
 
-/// Runs an image: the first and last function of firmware that the start-up code calls.
+/// Runs firmware: the first and last function of firmware that the start-up code calls.
 ///
 /// # Safety
 /// Called once, with memory set up, and nothing else runs on this core but the handlers of the platform.
-pub unsafe fn enter(image: &'static Image) -> ! {
+pub unsafe fn enter(run: impl FnOnce(Native) -> i32) -> ! {
     let board = Native::start();
     board.tell(page::STATE_UP);
-    Native::end(image.run(board))
-}
-
-/// Runs firmware that uses nothing of the SDK but its board, as [`enter`] runs an image.
-///
-/// # Safety
-/// As for [`enter`].
-pub unsafe fn enter_bare(main: fn(&Bare)) -> ! {
-    main(&Bare(Machine::start()));
-    Machine::off()
-}
-
-/// Stops firmware that panicked and keeps no record of it.
-pub fn halt_bare() -> ! {
-    Machine::off()
-}
-
-/// A board, for firmware that is as small as can be: messages and no life cycle.
-#[derive(Debug)]
-pub struct Bare(Machine);
-
-impl Bare {
-    /// The memory that both sides share, and its device address.
-    #[inline(always)]
-    pub fn shared(&self) -> (DeviceAddr, Region) {
-        (DeviceAddr((Machine::WINDOW.start + page::SIZE) as u64), window::<Machine>())
-    }
-
-    /// Tells the main side to look at the ring with this notify id, of 7 bits.
-    #[inline(always)]
-    pub fn ring(&self, notify_id: u8) {
-        self.0.send(notify_id);
-    }
-
-    /// Sleeps until the main side rings. `is_ready` is asked once it would be heard, and with `true` there is no
-    /// sleep.
-    #[inline(always)]
-    pub fn wait(&self, is_ready: impl FnOnce() -> bool) {
-        self.0.listen();
-        if !is_ready() {
-            self.0.sleep(None);
-        }
-    }
+    Native::end(run(board))
 }
 
 /// Ends the firmware as crashed, with what the processor says of it: program counter, stack pointer, return address,
@@ -286,7 +243,7 @@ fn store(page: &Region, at: usize, word: u32) {
 }
 
 /// The window behind the page.
-pub(crate) fn window<H: Hardware>() -> Region {
+fn window<H: Hardware>() -> Region {
     let start = H::WINDOW.start + page::SIZE;
     let base = NonNull::new(ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling());
     // SAFETY: as in `shared_region`; no board's window begins at 0.

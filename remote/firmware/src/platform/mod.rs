@@ -88,7 +88,7 @@ pub trait Platform {
     ///
     /// # Errors
     /// They overlap, wrap around, or are too many.
-    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError>;
+    fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError>;
 
     /// Ends the firmware with an exit code, as a program ends.
     fn exit(&self, code: i32) -> !;

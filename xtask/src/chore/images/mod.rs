@@ -65,6 +65,7 @@ fn arguments(command: Command) -> Command {
 
 /// A workspace of its own, for its profiles and link arguments are those of firmware.
 const MANIFEST: &str = "remote/images/Cargo.toml";
+const FOLDER: &str = "remote/images";
 
 pub(super) fn steps(report: &mut Report) {
     report.step("images", build);
@@ -102,7 +103,9 @@ pub(crate) fn remapped() -> String {
 
 /// Says which images there are.
 fn list(folder: &Path) -> Result<()> {
-    for bin in source::metadata(MANIFEST)?.packages.iter().flat_map(|package| package.binaries()) {
+    let packages = source::metadata(MANIFEST)?.packages;
+    let images = packages.iter().filter(|package| package.folder() == Path::new(FOLDER));
+    for bin in images.flat_map(|package| package.binaries()) {
         let image = folder.join(bin);
         let size = fs::metadata(&image).with_context(|| image.display().to_string())?.len();
         println!("{} ({size} bytes)", source::from_root(&image).display());

@@ -227,26 +227,12 @@ const ADDRESS_VALID: u32 = 1 << 15 | 1 << 7;
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __entry {
-    ($image:expr) => {
+    ($run:expr) => {
         /// Called by the start-up code, once memory is set up.
         #[unsafe(export_name = "main")]
         extern "C" fn __sidecore_main() -> ! {
             // SAFETY: the start-up code calls it once, as the image's only thread of execution.
-            unsafe { $crate::platform::board::enter(&$image) }
-        }
-    };
-}
-
-/// The symbols of firmware that uses nothing of the SDK but its board.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __bare_entry {
-    ($main:path) => {
-        /// Called by the start-up code, once memory is set up.
-        #[unsafe(export_name = "main")]
-        extern "C" fn __sidecore_main() -> ! {
-            // SAFETY: the start-up code calls it once, as the only thread of execution.
-            unsafe { $crate::platform::board::enter_bare($main) }
+            unsafe { $crate::platform::board::enter($run) }
         }
     };
 }

@@ -13,12 +13,11 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use core::time::Duration;
 
 use sidecore_mem::sync::full_fence;
-use sidecore_mem::{AccessError, DeviceAddr, MapError, Region, Word};
+use sidecore_mem::{AccessError, AddressMap, DeviceAddr, MapError, Region, Word};
 use sidecore_wire::Malformed;
 use sidecore_wire::sandbox::{self as page, HandOver};
 
-use super::{Misbehaviour, Platform, SharedMap, duration, ticks};
-use crate::image::Image;
+use super::{Misbehaviour, Platform, duration, ticks};
 
 pub mod bytes;
 
@@ -207,7 +206,7 @@ impl Platform for Sandbox {
         self.watchdog_count.store(self.watchdog_count.load().wrapping_add(1));
     }
 
-    fn shared(&self, map: &mut SharedMap) -> Result<(), MapError> {
+    fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError> {
         for place in 0..page::MEMORIES_MAX {
             let at = page::MEMORIES + page::MEMORY_SIZE * place;
             // The page is long enough for all places, so nothing is missed by this.
@@ -261,18 +260,18 @@ fn leave_record(page: &Region, record: &str) {
     let _ = page.store(page::PANIC_LEN, text.len() as u32);
 }
 
-/// Runs an image: the first and last function of a sandbox remote.
+/// Runs firmware: the first and last function of a sandbox remote.
 ///
 /// # Safety
 /// `hand_over` is the address of a hand-over page that stays mapped, readable and writable and that nobody in this
 /// image refers to; called once.
-pub unsafe fn enter(hand_over: usize, image: &'static Image) -> ! {
+pub unsafe fn enter(hand_over: usize, run: impl FnOnce(Sandbox) -> i32) -> ! {
     let Some(base) = NonNull::new(ptr::with_exposed_provenance_mut(hand_over)) else { machine::trap() };
     // SAFETY: the caller's promise.
     let page = unsafe { Region::from_raw(base, page::SIZE, ()) };
     let Ok(platform) = Sandbox::adopt(&page) else { machine::trap() };
     PAGE.store(base.as_ptr(), Ordering::Release);
-    exit(image.run(platform))
+    exit(run(platform))
 }
 
 /// Ends the process.
@@ -320,12 +319,12 @@ const MANY_SECONDS: u64 = 1 << 32;
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __entry {
-    ($image:expr) => {
+    ($run:expr) => {
         /// Entered by the boot stub, with the address of the hand-over page.
         #[unsafe(no_mangle)]
         extern "C" fn _start(hand_over: usize) -> ! {
             // SAFETY: the boot stub's contract.
-            unsafe { $crate::platform::sandbox::enter(hand_over, &$image) }
+            unsafe { $crate::platform::sandbox::enter(hand_over, $run) }
         }
 
         #[unsafe(no_mangle)]

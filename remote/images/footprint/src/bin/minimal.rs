@@ -4,7 +4,8 @@
 
 use core::cell::Cell;
 
-use sidecore_firmware::{bare, platform::board::Bare};
+use sidecore_firmware::bare;
+use sidecore_firmware::platform::{Native, Platform};
 use sidecore_mem::AddressMap;
 use sidecore_rpmsg::{ADDR_ANY, Delivered, Link as _, Name, Rpmsg, Slot, remote::attach_bare};
 use sidecore_virtio::Notify;
@@ -20,12 +21,18 @@ const RING: u32 = 0x1000;
 
 const ALIGN: u32 = 64;
 
-fn main(bare: &Bare) {
-    let (start, shared) = bare.shared();
+fn main(platform: Native) -> i32 {
     let mut map = AddressMap::<(), 1>::new();
-    if map.insert(start, shared).is_err() {
-        return;
+    if platform.shared(&mut map).is_err() {
+        return 1;
     }
+    let _ = serve(&platform, map);
+    2
+}
+
+/// Serves until the link breaks.
+fn serve(platform: &Native, map: AddressMap<(), 1>) -> Option<()> {
+    let start = map.windows().next()?.start;
     let ring = |number: u32| Vring {
         da: start.0 as u32 + RING * number,
         align: ALIGN,
@@ -36,14 +43,12 @@ fn main(bare: &Bare) {
     let cancelled = [const { Cell::new(0) }; BUFFERS as usize];
     let slots = [Slot::new()];
     // The first kick says that the rings are there.
-    bare.wait(|| false);
-    let Ok(link) = attach_bare([ring(0), ring(1)], map, cancelled, Doorbell(bare)) else { return };
+    platform.wait(None, &mut || false);
+    let link = attach_bare([ring(0), ring(1)], map, cancelled, Doorbell(platform)).ok()?;
     let rpmsg = Rpmsg::new(link, slots);
-    let Ok(echo) = rpmsg.open(ADDR_ANY, ADDR_ANY) else { return };
-    let Ok(name) = Name::new("rpmsg-echo") else { return };
-    if rpmsg.announce(echo, &name).is_err() {
-        return;
-    }
+    let echo = rpmsg.open(ADDR_ANY, ADDR_ANY).ok()?;
+    let name = Name::new("rpmsg-echo").ok()?;
+    rpmsg.announce(echo, &name).ok()?;
     loop {
         let mut buffer = [0; 496];
         let delivered = rpmsg.deliver(|message| {
@@ -53,17 +58,17 @@ fn main(bare: &Bare) {
             }
         });
         match delivered {
-            Ok(Delivered::Nothing) => bare.wait(|| rpmsg.link().arm()),
+            Ok(Delivered::Nothing) => platform.wait(None, &mut || rpmsg.link().arm()),
             Ok(_) => {}
-            Err(_) => return,
+            Err(_) => return None,
         }
     }
 }
 
-struct Doorbell<'b>(&'b Bare);
+struct Doorbell<'p>(&'p Native);
 
 impl Notify for Doorbell<'_> {
     fn notify(&self, queue: u16) {
-        self.0.ring(queue as u8 + 1);
+        self.0.ring(u32::from(queue) + 1);
     }
 }

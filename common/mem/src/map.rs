@@ -98,7 +98,8 @@ impl<O, const N: usize> AddressMap<O, N> {
     }
 
     /// Finds the `len` bytes at `address`, all of them in one window, and borrows them.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn find(&self, address: DeviceAddr, len: usize) -> Option<Span<'_>> {
         // The first window by itself: it is where messages live, and the others stay out of their way.
         let first = self.windows.first()?.as_ref()?;

@@ -373,7 +373,8 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         Some(Message::new(self, rx, held.endpoint, held.src, held.len))
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn send_frame(&self, src: u32, dst: u32, payload: &[u8]) -> Result<(), SendError> {
         if self.is_broken.get() {
             return Err(SendError::Link(self.error()));

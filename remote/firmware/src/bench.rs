@@ -24,7 +24,7 @@ use sidecore_wire::split::Layout;
 use sidecore_wire::status::Status;
 
 use crate::image::start;
-use crate::platform::{Misbehaviour, Platform, SharedMap};
+use crate::platform::{Misbehaviour, Platform};
 use crate::{Machine, Remote, Resources, Rpmsg as Device};
 
 /// Entries of each ring.

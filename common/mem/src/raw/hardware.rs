@@ -26,8 +26,12 @@ type Lane = u64;
 #[cfg(target_pointer_width = "32")]
 type Lane = u32;
 const LANE: usize = size_of::<Lane>();
+
+/// Whether code may be spent on speed. On small cores each kind of copy is there once, for every alignment.
+const IS_LARGE: bool = cfg!(target_pointer_width = "64");
+
 /// What is copied at a time.
-const LINE: usize = 8 * LANE;
+const LINE: usize = if IS_LARGE { 8 * LANE } else { LANE };
 
 impl Raw {
     pub(crate) const fn new(base: NonNull<u8>) -> Self {
@@ -104,7 +108,7 @@ impl Raw {
     /// `at..at + from.len()` lies inside the memory.
     #[inline(always)]
     pub(crate) unsafe fn write(&self, at: usize, from: &[u8]) {
-        if self.is_aligned(at, LANE) {
+        if IS_LARGE && self.is_aligned(at, LANE) {
             // SAFETY: the caller's promise, and aligned.
             unsafe { self.write_lanes(at, from) }
         } else {
@@ -119,7 +123,7 @@ impl Raw {
     /// `at..at + to.len()` lies inside the memory.
     #[inline(always)]
     pub(crate) unsafe fn read(&self, at: usize, to: &mut [u8]) {
-        if self.is_aligned(at, LANE) {
+        if IS_LARGE && self.is_aligned(at, LANE) {
             // SAFETY: the caller's promise, and aligned.
             unsafe { self.read_lanes(at, to) }
         } else {
@@ -134,7 +138,7 @@ impl Raw {
     /// `at..at + N` lies inside the memory.
     #[inline(always)]
     pub(crate) unsafe fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
-        if self.is_aligned(at, LANE) {
+        if IS_LARGE && self.is_aligned(at, LANE) {
             let mut bytes = [0; N];
             // SAFETY: the caller's promise, and aligned.
             unsafe { self.read_lanes(at, &mut bytes) };
@@ -163,7 +167,7 @@ impl Raw {
     /// As for [`Raw::write`]; the memory begins on a multiple of 8 bytes.
     #[inline(always)]
     pub(crate) unsafe fn write_in_block(&self, at: usize, from: &[u8]) {
-        if at.is_multiple_of(LANE) {
+        if IS_LARGE && at.is_multiple_of(LANE) {
             // SAFETY: the caller's promise, and aligned.
             unsafe { self.write_lanes(at, from) }
         } else {
@@ -178,7 +182,7 @@ impl Raw {
     /// As for [`Raw::read`]; the memory begins on a multiple of 8 bytes.
     #[inline(always)]
     pub(crate) unsafe fn read_in_block(&self, at: usize, to: &mut [u8]) {
-        if at.is_multiple_of(LANE) {
+        if IS_LARGE && at.is_multiple_of(LANE) {
             // SAFETY: the caller's promise, and aligned.
             unsafe { self.read_lanes(at, to) }
         } else {
@@ -253,7 +257,8 @@ impl Raw {
     /// # Safety
     /// As for [`Raw::write`].
     #[cold]
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     unsafe fn write_misaligned(self, at: usize, from: &[u8]) {
         let Some((head, rest)) = from.split_at_checked(self.head(at, from.len())) else { return };
         for (i, byte) in head.iter().enumerate() {
@@ -269,7 +274,8 @@ impl Raw {
     /// # Safety
     /// As for [`Raw::read`].
     #[cold]
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     unsafe fn read_misaligned(self, at: usize, to: &mut [u8]) {
         let split = self.head(at, to.len());
         let Some((head, rest)) = to.split_at_mut_checked(split) else { return };

@@ -173,7 +173,8 @@ impl<O> DeviceQueue for Device<O> {
         Ok(Some(head))
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn pop_single(&self, direction: Direction) -> Result<Option<(u16, Buffer)>, QueueError> {
         let taken = self.taken.get();
         if taken == self.seen.get() && !self.look(taken)? {
@@ -185,7 +186,8 @@ impl<O> DeviceQueue for Device<O> {
         Ok(Some((head, buffer)))
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn single(&self, head: u16, direction: Direction) -> Result<Buffer, QueueError> {
         let Some([addr, word]) = self.parts.descriptors.get(usize::from(head)) else {
             return Err(self.bad_head(head));
@@ -216,7 +218,8 @@ impl<O> DeviceQueue for Device<O> {
         self.returned.set(returned.wrapping_add(1));
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn publish(&self) -> bool {
         self.publish_unless(|| false)
     }

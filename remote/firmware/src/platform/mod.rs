@@ -17,6 +17,8 @@ use core::time::Duration;
 use sidecore_mem::{AddressMap, MapError};
 
 mod published;
+#[cfg(sidecore_native)]
+mod stack;
 mod table;
 mod waker;
 
@@ -24,6 +26,8 @@ mod waker;
 pub mod sandbox;
 
 pub(crate) use published::Published;
+#[cfg(sidecore_native)]
+pub use stack::{PAINTED, stack_used};
 pub use table::{FILLED, StaticTable};
 pub(crate) use waker::{take_woken, waker};
 

@@ -47,7 +47,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
     }
 
     /// The next buffer to send in, and its bytes.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn next_tx(&self) -> Result<Frame<'_>, LinkError> {
         if self.cancelled_count.get() > 0 {
             return self.cancelled();
@@ -76,7 +77,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Device
     }
 
     /// The buffer of a chain: one that holds a header at least, and lies in memory that we reach.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn frame(&self, head: u16, buffer: Buffer) -> Result<Frame<'_>, LinkError> {
         let Buffer { addr, len, .. } = buffer;
         if (len as usize) < Header::SIZE {
@@ -145,7 +147,8 @@ impl<Q: DeviceQueue, N: Notify, S: AsRef<[Cell<u16>]>, O, const W: usize> Link f
         self.read(tx, at, to)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn commit(&self, tx: Frame<'_>, header: &Header) -> Result<(), LinkError> {
         let len = Header::SIZE + usize::from(header.len);
         if len > tx.len as usize || tx.span.write(0, &header.emit()).is_none() {

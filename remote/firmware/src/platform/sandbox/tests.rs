@@ -10,6 +10,7 @@ use sidecore_mem::Memory;
 use sidecore_wire::Fault;
 
 use super::*;
+use crate::platform::SharedMap;
 
 /// A sandbox whose doorbells are pipes, seen from the main side.
 struct Bench {

@@ -7,6 +7,8 @@
 //! | file | what it makes safe |
 //! | --- | --- |
 //! | `memory` | sealed shared memory and its mappings, as [`sidecore_mem::Region`]s |
+//! | `lent` | memory that other processes lend us, whatever they do to its files |
+//! | `bus` | the guard against SIGBUS, for such memory |
 //! | `place` | mapping at a device address, never over another mapping |
 //! | `event` | doorbells: one eventfd each, and several descriptors polled as one |
 //! | `socket` | messages with descriptors, and the credentials of who sent them |
@@ -20,10 +22,12 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("sidecore-os is about Linux; other systems have no counterpart to what it wraps");
 
+mod bus;
 mod child;
 mod confine;
 mod enter;
 mod event;
+mod lent;
 mod machine;
 mod memory;
 mod place;
@@ -32,9 +36,11 @@ mod signals;
 mod socket;
 mod tied;
 
+pub use bus::guard_bus_errors;
 pub use child::{Change, Child, End, Origin, Stop, close_inherited, die_with_parent, new_session};
 pub use enter::{Entry, enter};
 pub use event::{EventFd, Joined, poll_until};
+pub use lent::Lent;
 pub use machine::{Ticks, cpu_count};
 pub use memory::{Mapping, SharedMemory, page_size};
 pub use place::{Placed, Protection, guard, place};

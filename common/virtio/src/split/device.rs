@@ -62,6 +62,21 @@ impl<O: Clone> Device<O> {
         }
     }
 
+    /// The device's end of a ring that was in use before and stood still meanwhile: the next entry to take is number
+    /// `base` (modulo 2^16) of the available ring, and all that are before it in the used ring have been given back.
+    ///
+    /// # Errors
+    /// [`QueueError::PeerIndexJump`]: `base` is not in the window that the used index, which is in the ring, allows.
+    pub fn resume(parts: Parts<O>, features: RingFeatures, base: u16) -> Result<Self, QueueError> {
+        let fresh = Self::new(parts, features);
+        let (used, num) = (fresh.found(), fresh.parts.num);
+        if base.wrapping_sub(used) > num {
+            return Err(index_jump(used, base, num));
+        }
+        let (taken, seen) = (Cell::new(base), Cell::new(base));
+        Ok(Self { taken, seen, first: used.wrapping_sub(base), window: num, ..fresh })
+    }
+
     /// Notifies the driver of everything, whatever it says: for drivers that do not mean it. rpmsg-lite's says once
     /// and for all that it wants no notification, and waits for them; OpenAMP's accepts the event index and then
     /// neither reads nor writes it. What this device says of its own wishes, both kinds of driver understand.

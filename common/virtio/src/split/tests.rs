@@ -1,5 +1,7 @@
 extern crate std;
 
+mod resume;
+
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;

@@ -6,7 +6,10 @@ pub mod qemu;
 pub mod sandbox;
 pub mod sim;
 
+mod any;
 mod room;
+
+pub use any::{Any, AnyDoorbell};
 
 /// One kind of remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

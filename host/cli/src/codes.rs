@@ -47,6 +47,9 @@ sidecore_remoteproc::codes! {
     error 614 CONSOLE "console"
         "The firmware's console cannot be served."
         "Give the firmware buffers of at least 48 bytes: its console's messages do not fit the ones that it has.";
+    error 615 DEBUGGER "debugger"
+        "The remote cannot be debugged."
+        "Boards have a debug port (--on qemu:BOARD); the debugger is gdb-multiarch: apt install gdb-multiarch.";
 }
 
 /// The tables of all crates.

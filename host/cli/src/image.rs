@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use sidecore_backends::qemu::Board;
 use sidecore_remoteproc::{Firmware, FirmwareError};
 
 use crate::failure::{Failure, printable};
@@ -59,6 +60,19 @@ impl Image {
     /// Takes the file apart.
     pub(crate) fn firmware(&self) -> Result<Firmware<'_>, Failure> {
         Firmware::parse(&self.bytes).map_err(|error| self.refused(&error))
+    }
+
+    /// The file is firmware for another machine than this board.
+    pub(crate) fn refused_by(&self, error: &FirmwareError, board: &Board) -> Failure {
+        let build = if builtin::find(&self.name).is_some_and(|image| image.bytes == &*self.bytes) {
+            format!(
+                "; the built-in images are for this machine: for {} take one built for {}",
+                board.name, board.target
+            )
+        } else {
+            String::new()
+        };
+        self.refused(error).because(format!("{error}{build}"))
     }
 
     /// The file is no firmware that can be used.

@@ -17,11 +17,17 @@ use crate::failure::Failure;
 pub(crate) struct Interrupts(Arc<AtomicI32>);
 
 impl Interrupts {
-    /// Catches them from now on; `waker` is used when the first one comes.
-    pub(crate) fn catch(waker: Waker) -> Result<Self, Failure> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
-        let cannot = |error| Failure::new(codes::SIGNALS, "cannot catch signals").because(error);
-        let mut signals = signals.map_err(cannot)?;
+    /// Catches them from now on; `waker` is used when the first one comes. Without `keys` Ctrl-C is none of them: it is
+    /// for somebody else on this terminal.
+    pub(crate) fn catch(waker: Waker, keys: bool) -> Result<Self, Failure> {
+        let cannot =
+            |error: std::io::Error| Failure::new(codes::SIGNALS, "cannot catch signals").because(error);
+        if !keys {
+            // Caught, and so the default again in every program that we start.
+            signal_hook::flag::register(SIGINT, Arc::default()).map_err(cannot)?;
+        }
+        let signals = if keys { &[SIGTERM, SIGHUP, SIGINT][..] } else { &[SIGTERM, SIGHUP] };
+        let mut signals = Signals::new(signals).map_err(cannot)?;
         let seen = Arc::new(AtomicI32::new(0));
         let first = Arc::clone(&seen);
         let watch = move || {

@@ -3,6 +3,7 @@
 mod builtin;
 mod cmd;
 mod codes;
+mod debugger;
 mod failure;
 mod image;
 mod interrupts;

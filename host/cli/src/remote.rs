@@ -1,9 +1,13 @@
 //! Firmware on a remote, as every command that runs some wants it.
 
+use std::ffi::OsStr;
+use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use sidecore_backends::sandbox::{Config, Sandbox};
+use sidecore_backends::Any;
+use sidecore_backends::qemu::{self, Board, Qemu};
+use sidecore_backends::sandbox::{self, Sandbox};
 use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::firmware::Machine;
 use sidecore_remoteproc::{Backend as _, BackendError, RemoteError};
@@ -13,38 +17,93 @@ use crate::image::{CANNOT_RUN, Image};
 use crate::output::note;
 
 /// What executes the firmware.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum On {
-    // A confined process on this machine. (A documentation comment would make the help a long one.)
+    /// A confined process on this machine.
     #[default]
     Sandbox,
+    /// A board that QEMU emulates.
+    Qemu(Box<Board>),
+}
+
+impl FromStr for On {
+    type Err = String;
+
+    /// `sandbox`, `qemu:BOARD`, or `qemu:FILE.toml`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "sandbox" => Ok(Self::Sandbox),
+            Some(("qemu", board)) => find_board(board).map(|board| Self::Qemu(Box::new(board))),
+            _ => Err("it is `sandbox` or `qemu:BOARD`; `sidecore boards` lists the boards".to_owned()),
+        }
+    }
+}
+
+/// The built-in board of this name, or the one in this file.
+fn find_board(name: &str) -> Result<Board, String> {
+    let path = Path::new(name);
+    if !name.contains('/') && path.extension() != Some(OsStr::new("toml")) {
+        return Board::find(name).ok_or_else(|| {
+            let names: Vec<String> = Board::all().map(|board| board.name).collect();
+            format!("there is no board {name}; there are {}, or the path of a board's file", names.join(", "))
+        });
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    Board::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
 /// The exit code for what is our fault and not the firmware's.
 pub(crate) const OURS: u8 = 125;
 
+/// How an image is run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// What executes it.
+    pub(crate) on: On,
+    /// When to call it a hang.
+    pub(crate) watchdog: Option<Duration>,
+    /// Whether the core is held at its first instruction, for a debugger.
+    pub(crate) held: bool,
+}
+
 /// Makes a remote and loads the image on it. It is not started yet.
-pub(crate) fn load(
-    image: &Image,
-    on: On,
-    options: Options,
-    watchdog: Option<Duration>,
-) -> Result<Processor<Sandbox>, Failure> {
+pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Result<Processor<Any>, Failure> {
     let firmware = image.firmware()?;
-    let On::Sandbox = on;
-    let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
-    firmware.check_machine(&natives).map_err(|error| image.refused(&error))?;
-    let sandbox = Sandbox::new(Config { watchdog, ..Config::default() }).map_err(|error| backend(&error))?;
-    let mut processor = Processor::new(sandbox, options);
+    let Settings { on, watchdog, held } = settings;
+    let any = match on {
+        On::Sandbox => {
+            let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
+            firmware.check_machine(&natives).map_err(|error| image.refused(&error))?;
+            let config = sandbox::Config { watchdog, ..sandbox::Config::default() };
+            Sandbox::new(config).map(Any::from)
+        }
+        On::Qemu(board) => {
+            firmware.check_machine(&[board.machine()]).map_err(|error| image.refused_by(&error, &board))?;
+            let config = qemu::Config { watchdog, held, ..qemu::Config::new(*board) };
+            Qemu::new(config).map(Any::from)
+        }
+    };
+    let mut processor = Processor::new(any.map_err(|error| backend(&error))?, options);
     processor.load(&firmware).map_err(|error| remote(image, &error))?;
     Ok(processor)
 }
 
 /// Says how it came to run, and how it is confined.
-pub(crate) fn describe(processor: &Processor<Sandbox>) {
+pub(crate) fn describe(processor: &Processor<Any>) {
     let remote = processor.remote();
     remote.log().entries().for_each(|entry| note(&entry.what));
     remote.backend().findings().iter().for_each(note);
+}
+
+/// Prints what the board's own console says, which is no business of the firmware's user: on the standard error.
+pub(crate) fn tell_console(processor: &Processor<Any>) {
+    use std::io::Write as _;
+    let remote = processor.remote();
+    let Some(text) = remote.backend().qemu().map(Qemu::take_console).filter(|text| !text.is_empty()) else {
+        return;
+    };
+    // As for notes.
+    let _ = std::io::stderr().lock().write_all(&text);
 }
 
 /// Why firmware was not loaded or started: its own fault (it cannot be run) or ours.
@@ -57,7 +116,7 @@ pub(crate) fn remote(image: &Image, error: &RemoteError) -> Failure {
     }
 }
 
-fn backend(error: &BackendError) -> Failure {
+pub(crate) fn backend(error: &BackendError) -> Failure {
     let status = match error {
         BackendError::Memory { .. }
         | BackendError::MemoryRefused { .. }

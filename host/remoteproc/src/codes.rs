@@ -249,6 +249,9 @@ codes! {
     error 407 BACKEND_EXECUTOR_LOST "backend-executor-lost"
         "The process that executes the remote is gone."
         "Start the remote again; if it goes again, look for who kills it (memory shortage, limits).";
+    error 408 BACKEND_EXECUTOR_MISSING "backend-executor-missing"
+        "The program that executes such remotes is not installed here, or too old."
+        "Install what the message names; `sidecore boards` shows what this machine can run.";
 
     finding 101 NO_TABLE "no-resource-table"
         "The firmware has no section named .resource_table, so it asks for nothing and offers no device."

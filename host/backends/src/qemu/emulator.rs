@@ -1,5 +1,6 @@
 //! One run of an emulator: found, started, spoken to, and its end explained.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +32,7 @@ pub(super) struct Emulator {
     pub(super) version: Version,
     pub(super) qmp: Qmp,
     /// `None` once a debugger has it.
-    pub(super) debug_port: Option<DebugPort>,
+    pub(super) debug_port: RefCell<Option<DebugPort>>,
     pub(super) mailbox: Stream,
     pub(super) console: Option<Stream>,
     /// Whether the system keeps it from starting programs and the like.
@@ -116,7 +117,7 @@ impl Emulator {
         if !version.works() {
             return Err(outdated(program_at, &version));
         }
-        let debug_port = Some(DebugPort::new(debug_port));
+        let debug_port = RefCell::new(Some(DebugPort::new(debug_port)));
         Ok(Self { program, version, qmp, debug_port, mailbox, console, confined })
     }
 
@@ -138,7 +139,7 @@ impl Emulator {
 
     /// Puts bytes into a memory that is not ours.
     pub(super) fn load(&mut self, at: u64, bytes: &[u8]) -> Result<(), BackendError> {
-        let Some(port) = &mut self.debug_port else {
+        let Some(port) = self.debug_port.get_mut() else {
             return Err(BackendError::WrongState { operation: "load", state: "in a debugger's hands" });
         };
         let loaded = port.write(at, bytes);
@@ -156,7 +157,7 @@ impl Emulator {
         if self.qmp.ask("stop", json!(null)).is_err() {
             return;
         }
-        let Some(Ok(bytes)) = self.debug_port.as_mut().map(DebugPort::registers) else { return };
+        let Some(Ok(bytes)) = self.debug_port.get_mut().as_mut().map(DebugPort::registers) else { return };
         let (pc, registers) = registers(board.core, &bytes);
         crash.pc = crash.pc.or(pc);
         crash.registers = registers;
@@ -190,8 +191,8 @@ pub(super) fn find(program: &str, package: &str) -> Result<PathBuf, BackendError
     // A relative entry would mean another directory for the program that we start.
     let directories = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
     directories.map(|directory| directory.join(program)).find(executable).ok_or_else(|| {
-        let reason = format!("it is not installed; on Debian and Ubuntu: apt install {package}");
-        system(format!("find {program}"), reason)
+        let reason = format!("not installed; on Debian and Ubuntu: apt install {package}");
+        BackendError::ExecutorMissing { program: program.to_owned(), reason }
     })
 }
 
@@ -210,21 +211,13 @@ pub(super) fn version(program: &Path) -> Result<Version, BackendError> {
 
 /// The error of an emulator that is too old to understand us, if that is what is wrong with it.
 fn too_old(program: &Path) -> Option<BackendError> {
-    version(program)
-        .err()
-        .filter(|error| matches!(error, BackendError::Unsupported { .. }) || is_outdated(error))
+    version(program).err().filter(|error| matches!(error, BackendError::ExecutorMissing { .. }))
 }
 
 fn outdated(program: &Path, version: &Version) -> BackendError {
     let (major, minor) = Version::LEAST;
-    let reason = format!("{OUTDATED} {version}; {major}.{minor} or newer is needed");
-    system(format!("use {}", program.display()), reason)
-}
-
-const OUTDATED: &str = "it is QEMU";
-
-fn is_outdated(error: &BackendError) -> bool {
-    matches!(error, BackendError::System { reason, .. } if reason.starts_with(OUTDATED))
+    let reason = format!("it is QEMU {version}; {major}.{minor} or newer is needed");
+    BackendError::ExecutorMissing { program: program.display().to_string(), reason }
 }
 
 /// Trouble with an emulator, and what is known of its end if it has one.

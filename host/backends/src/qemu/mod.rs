@@ -11,6 +11,7 @@
 //!
 //! Semihosting is off: it would give firmware this machine's files.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -99,7 +100,7 @@ pub struct Qemu {
     watchdog: Watchdog,
     /// The remote's end, to be told when its last kick was.
     end: Option<Event>,
-    console: VecDeque<u8>,
+    console: RefCell<VecDeque<u8>>,
     waker: Arc<EventFd>,
     findings: Vec<String>,
 }
@@ -154,7 +155,7 @@ impl Qemu {
             emulator: None,
             doorbell: QemuDoorbell::default(),
             end: None,
-            console: VecDeque::new(),
+            console: RefCell::default(),
             waker: Arc::new(waker),
             findings: Vec::new(),
         })
@@ -209,14 +210,14 @@ impl Qemu {
 
     /// The board's debug port, for a debugger to speak with (GDB's remote protocol); once for each start. Without it a
     /// crash report has no registers.
-    pub fn take_debug_port(&mut self) -> Option<OwnedFd> {
-        self.emulator.as_mut()?.debug_port.take().map(DebugPort::into_fd)
+    pub fn take_debug_port(&self) -> Option<OwnedFd> {
+        self.emulator.as_ref()?.debug_port.take().map(DebugPort::into_fd)
     }
 
     /// What the board wrote to its own console since the last time: bytes of the firmware's. Of very many the last are
     /// kept.
-    pub fn take_console(&mut self) -> Vec<u8> {
-        self.console.drain(..).collect()
+    pub fn take_console(&self) -> Vec<u8> {
+        self.console.take().into()
     }
 
     fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
@@ -328,11 +329,12 @@ impl Qemu {
         if let Some(console) = &emulator.console
             && let Ok(len) = console.take(&mut bytes)
         {
-            self.console.extend(&bytes[..len]);
-            let superfluous = self.console.len().saturating_sub(CONSOLE);
-            self.console.drain(..superfluous);
+            let kept = self.console.get_mut();
+            kept.extend(&bytes[..len]);
+            let superfluous = kept.len().saturating_sub(CONSOLE);
+            kept.drain(..superfluous);
         }
-        if let Some(port) = &mut emulator.debug_port {
+        if let Some(port) = emulator.debug_port.get_mut() {
             // That it is closed the others tell, too.
             let _ = port.drain();
         }
@@ -472,7 +474,7 @@ impl Backend for Qemu {
         self.emulator = Some(emulator);
         self.watchdog = Watchdog::new(self.config.watchdog);
         self.end = None;
-        self.console.clear();
+        self.console.get_mut().clear();
         self.state = State::Running;
         Ok(())
     }
@@ -539,8 +541,10 @@ impl Backend for Qemu {
                 fd(emulator.program.as_fd()),
             ];
             fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
-            fds.extend(emulator.debug_port.as_ref().map(|port| fd(port.as_fd())));
+            let port = emulator.debug_port.borrow();
+            fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
             poll_until(&mut fds, until).map_err(|refused| system(refused.operation, refused.errno))?;
+            drop(port);
             ready = self.waker.answer();
         }
     }

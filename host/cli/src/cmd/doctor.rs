@@ -15,7 +15,7 @@ use crate::builtin;
 use crate::failure::Outcome;
 use crate::image::Image;
 use crate::output::{print, print_json};
-use crate::remote::{self, On};
+use crate::remote::{self, Settings};
 
 /// Check what this machine offers, and say what to do about the rest
 #[derive(Debug, clap::Args)]
@@ -200,7 +200,7 @@ fn runtime_dir() -> Check {
 fn sandbox() -> Vec<Check> {
     let began = Instant::now();
     let started = Image::open("echo".as_ref()).and_then(|image| {
-        let mut processor = remote::load(&image, On::Sandbox, Options::new("doctor"), None)?;
+        let mut processor = remote::load(&image, Settings::default(), Options::new("doctor"))?;
         processor.start().map_err(|error| remote::remote(&image, &error))?;
         Ok(processor)
     });

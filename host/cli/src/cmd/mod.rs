@@ -8,9 +8,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::failure::Outcome;
 use crate::remote::OURS;
 
+mod boards;
 mod completions;
 mod doctor;
 mod explain;
+mod gdb;
 mod images;
 mod inspect;
 mod man;
@@ -28,6 +30,8 @@ Examples:
   sidecore run hello                 run a built-in image
   sidecore run fw.elf --dir . -- -v  run your own, with files and arguments
   sidecore ping                      round trips to a remote, measured
+  sidecore run fw.elf --on qemu:mps2-an386
+                                     run it on a board that QEMU emulates
   sidecore inspect fw.elf            what is in a firmware file
   sidecore explain E0113             what an error means")]
 pub(crate) struct Cli {
@@ -39,8 +43,10 @@ pub(crate) struct Cli {
 enum Command {
     Run(run::Args),
     Ping(ping::Args),
+    Gdb(gdb::Args),
     Inspect(inspect::Args),
     Images(images::Args),
+    Boards(boards::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -52,8 +58,10 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args),
             Self::Ping(args) => ping::run(args),
+            Self::Gdb(args) => gdb::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
+            Self::Boards(args) => boards::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Completions(args) => completions::run(args),
@@ -67,9 +75,10 @@ impl Command {
             Self::Ping(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
+            Self::Boards(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
-            Self::Run(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Run(_) | Self::Gdb(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use sidecore_backends::sandbox::Sandbox;
+use sidecore_backends::Any;
 use sidecore_processor::{Endpoint, OpenError, Options, Processor, ReceiveError, SendError};
 
 use crate::codes;
@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::output::{lines, note, print, print_json, table};
-use crate::remote::{self, On};
+use crate::remote::{self, On, Settings};
 
 /// Measure round trips to a remote, by message size, and check every answer
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// How long to wait for the service, and for each answer
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
-    /// What executes the firmware: a confined process on this machine
+    /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
     /// Tell on the standard error what happens until the service is there, the firmware's trace included
@@ -78,8 +78,9 @@ impl std::str::FromStr for Size {
 pub(crate) fn run(args: &Args) -> Outcome {
     let image = Image::open(&args.image)?;
     let began = Instant::now();
-    let mut processor = remote::load(&image, args.on, Options::new(&image.name), None)?;
-    let interrupts = Interrupts::catch(processor.waker())?;
+    let settings = Settings { on: args.on.clone(), ..Settings::default() };
+    let mut processor = remote::load(&image, settings, Options::new(&image.name))?;
+    let interrupts = Interrupts::catch(processor.waker(), true)?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     let endpoint = processor.open(&args.service, args.timeout).map_err(|error| not_open(&image, &error))?;
     if args.verbose {
@@ -116,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Says what led to an open service, and what the firmware says of it.
-fn describe(processor: &Processor<Sandbox>) {
+fn describe(processor: &Processor<Any>) {
     remote::describe(processor);
     std::iter::from_fn(|| processor.event()).for_each(|event| note(&event));
     if let Ok(trace) = processor.remote().read_trace(0) {
@@ -127,7 +128,7 @@ fn describe(processor: &Processor<Sandbox>) {
 struct Pinger<'a> {
     args: &'a Args,
     image: &'a Image,
-    processor: &'a Processor<Sandbox>,
+    processor: &'a Processor<Any>,
     interrupts: &'a Interrupts,
     endpoint: Endpoint,
     window: u32,

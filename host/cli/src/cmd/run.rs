@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::ValueHint;
-use sidecore_backends::sandbox::Sandbox;
+use sidecore_backends::Any;
 use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
@@ -17,18 +17,20 @@ use sidecore_processor::{
 use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
 use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 
+use super::gdb::Debug;
 use crate::codes;
+use crate::debugger::Debugger;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::output::note;
-use crate::remote::{self, OURS, On};
+use crate::remote::{self, OURS, On, Settings};
 use crate::report::CrashReport;
 use crate::symbols;
 use crate::terminal::{Terminal, Unwritten};
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Exit codes:
   the firmware's own, if it ended by itself
   124    it hangs: it did not feed its watchdog in time
@@ -41,37 +43,50 @@ use crate::terminal::{Terminal, Unwritten};
 pub(crate) struct Args {
     /// The firmware: the path of an ELF file, or the name of a built-in image
     #[arg(value_hint = ValueHint::FilePath)]
-    image: OsString,
+    pub(super) image: OsString,
     /// A directory that the firmware may use, and where it finds it; `:ro` for reading only
     #[arg(long = "dir", value_name = "HOST[:GUEST][:ro]", value_hint = ValueHint::DirPath)]
-    dirs: Vec<OsString>,
+    pub(super) dirs: Vec<OsString>,
     /// Record all rpmsg frames to a pcapng file (link type 147)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pcap: Option<PathBuf>,
-    /// What executes the firmware: a confined process on this machine
+    pub(super) pcap: Option<PathBuf>,
+    /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
-    on: On,
+    pub(super) on: On,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
     #[arg(long, value_name = "SECONDS", value_parser = remote::seconds)]
-    watchdog: Option<Duration>,
+    pub(super) watchdog: Option<Duration>,
     /// Show the firmware's trace on the standard error while it runs
     #[arg(long)]
-    trace: bool,
+    pub(super) trace: bool,
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
-    verbose: bool,
+    pub(super) verbose: bool,
     /// Arguments for the firmware
     #[arg(last = true, value_name = "ARGS")]
-    args: Vec<OsString>,
+    pub(super) args: Vec<OsString>,
+    /// Whether it is held at its first instruction, and for whom.
+    #[arg(skip)]
+    pub(super) debug: Debug,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    attend(args, |_| Ok(None))
+}
+
+/// Runs firmware; `debug` gets the started remote, held at its first instruction where that is wanted, and may have
+/// somebody look at it.
+pub(super) fn attend(
+    args: &Args,
+    debug: impl FnOnce(&Processor<Any>) -> Result<Option<Debugger>, Failure>,
+) -> Outcome {
     let image = Image::open(&args.image)?;
     let grants = grants(&args.dirs)?;
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;
-    let mut processor = remote::load(&image, args.on, options, args.watchdog)?;
-    let interrupts = Interrupts::catch(processor.waker())?;
+    let settings = Settings { on: args.on.clone(), watchdog: args.watchdog, held: args.debug != Debug::No };
+    let mut processor = remote::load(&image, settings, options)?;
+    let interrupts = Interrupts::catch(processor.waker(), args.debug != Debug::Here)?;
 
     let arguments: Vec<&[u8]> = args.args.iter().map(|argument| argument.as_bytes()).collect();
     let (terminal, unwritten) = Terminal::new(processor.waker());
@@ -84,16 +99,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     processor.offer(discard::offer());
 
     processor.start().map_err(|error| remote::remote(&image, &error))?;
-    Session::new(args, image, processor, unwritten).attend(&interrupts)
+    let debugger = debug(&processor)?;
+    Session::new(args, image, processor, unwritten, debugger).attend(&interrupts)
 }
 
 /// A remote that runs, and what is to be told of it.
 struct Session<'a> {
     args: &'a Args,
     image: Image,
-    processor: Processor<Sandbox>,
+    processor: Processor<Any>,
     trace: Option<TraceFollower>,
     unwritten: Unwritten,
+    debugger: Option<Debugger>,
     /// What happens again and again, with counts, until it is told.
     repeated: Vec<Event>,
     /// When some of that was told last.
@@ -106,11 +123,19 @@ struct Session<'a> {
 const GRACE: Duration = Duration::from_millis(500);
 /// How often a trace is looked at: nobody rings when the firmware writes to it.
 const TRACE_LOOK: Duration = Duration::from_millis(20);
+/// How often a look is taken whether the debugger has ended.
+const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
 /// How often the same thing is told.
 const REPEAT: Duration = Duration::from_secs(1);
 
 impl<'a> Session<'a> {
-    fn new(args: &'a Args, image: Image, processor: Processor<Sandbox>, unwritten: Unwritten) -> Self {
+    fn new(
+        args: &'a Args,
+        image: Image,
+        processor: Processor<Any>,
+        unwritten: Unwritten,
+        debugger: Option<Debugger>,
+    ) -> Self {
         let trace =
             processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
         let session = Self {
@@ -119,6 +144,7 @@ impl<'a> Session<'a> {
             processor,
             trace,
             unwritten,
+            debugger,
             repeated: Vec::new(),
             told: None,
             finished: None,
@@ -134,17 +160,23 @@ impl<'a> Session<'a> {
         loop {
             let grace = self.finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
             let look = self.trace.as_ref().map(|_| TRACE_LOOK);
+            let debugger = self.debugger.as_ref().map(|_| DEBUGGER_LOOK);
             let again = self.told.filter(|_| !self.repeated.is_empty()).map(|_| REPEAT);
-            self.processor.wait([grace, look, again].into_iter().flatten().min());
+            self.processor.wait([grace, look, debugger, again].into_iter().flatten().min());
             self.follow_trace();
+            if self.args.verbose {
+                remote::tell_console(&self.processor);
+            }
             while let Some(event) = self.processor.event() {
                 self.take(&event)?;
             }
             self.tell_repeated();
             if let Some(ended) = self.processor.ended() {
+                // What it was is to be looked at, as long as its user likes.
+                self.debugger.iter_mut().for_each(Debugger::wait);
                 return Ok(ExitCode::from(self.exit_code(&ended)));
             }
-            if let Some(code) = interrupts.exit_code() {
+            if let Some(code) = interrupts.exit_code().or_else(|| self.debugger.as_mut()?.exit_code()) {
                 self.stop();
                 return Ok(ExitCode::from(code));
             }

@@ -131,6 +131,14 @@ pub enum BackendError {
         /// The system's answer, and what to do about it where we know.
         reason: String,
     },
+    /// The program that executes such remotes is not here, or too old.
+    #[error("{program}: {reason}")]
+    ExecutorMissing {
+        /// Its name or path.
+        program: String,
+        /// What is wrong with it, and which package has a better one.
+        reason: String,
+    },
     /// The executor (warden, emulator, kernel) is gone.
     #[error("{executor} is gone: {reason}")]
     ExecutorLost {
@@ -152,6 +160,7 @@ impl BackendError {
             Self::WrongState { .. } => codes::BACKEND_STATE,
             Self::Unsupported { .. } => codes::BACKEND_UNSUPPORTED,
             Self::System { .. } => codes::BACKEND_SYSTEM,
+            Self::ExecutorMissing { .. } => codes::BACKEND_EXECUTOR_MISSING,
             Self::ExecutorLost { .. } => codes::BACKEND_EXECUTOR_LOST,
         }
     }

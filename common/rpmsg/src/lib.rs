@@ -19,6 +19,7 @@ mod loan;
 mod name_service;
 pub mod remote;
 mod rpmsg;
+pub mod small;
 
 pub use endpoint::{Endpoint, Slot};
 pub use error::{OpenError, ReadError, SendError};

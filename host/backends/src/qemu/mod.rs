@@ -20,18 +20,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use serde_json::Value;
-use sidecore_mem::{AccessError, DeviceAddr, Region};
-use sidecore_os::{EventFd, Mapping, SharedMemory, poll_until};
+use sidecore_mem::DeviceAddr;
+use sidecore_os::{EventFd, Mapping, poll_until};
 use sidecore_remoteproc::{
     Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Waker,
 };
-use sidecore_wire::sandbox::{self as page, HandOver};
 
 pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, Named, Span, Start};
 pub use self::qmp::Version;
 
 use self::debug_port::DebugPort;
 use self::emulator::{Emulator, explain};
+use self::estate::Estate;
 use self::qmp::Happening;
 use self::stream::Stream;
 use self::trouble::{Trouble, lost, system};
@@ -42,6 +42,7 @@ mod board;
 mod crash;
 mod debug_port;
 mod emulator;
+mod estate;
 mod place;
 mod qmp;
 mod stream;
@@ -90,11 +91,8 @@ pub struct Qemu {
     program: PathBuf,
     state: State,
     estate: Option<Estate>,
-    memories: MemoryMap<Arc<Mapping>>,
-    /// What was put into memories that are not mapped, for the start.
-    unmapped: Vec<(DeviceAddr, u64)>,
-    loads: Vec<(DeviceAddr, Vec<u8>)>,
-    writable: Vec<(u64, u64)>,
+    /// What is mapped while there is no estate: nothing.
+    nothing: MemoryMap<Arc<Mapping>>,
     emulator: Option<Emulator>,
     doorbell: QemuDoorbell,
     watchdog: Watchdog,
@@ -103,13 +101,6 @@ pub struct Qemu {
     console: RefCell<VecDeque<u8>>,
     waker: Arc<EventFd>,
     findings: Vec<String>,
-}
-
-/// The machine's RAM, as long as there is a remote to use it.
-#[derive(Debug)]
-struct Estate {
-    ram: SharedMemory,
-    page: Region<Arc<Mapping>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +139,7 @@ impl Qemu {
             program,
             state: State::Offline,
             estate: None,
-            memories: MemoryMap::new(),
-            unmapped: Vec::new(),
-            loads: Vec::new(),
-            writable: Vec::new(),
+            nothing: MemoryMap::new(),
             emulator: None,
             doorbell: QemuDoorbell::default(),
             end: None,
@@ -177,7 +165,7 @@ impl Qemu {
     /// It does not run, or the emulator is lost.
     pub fn pause(&mut self) -> Result<(), BackendError> {
         self.expect_state("pause", State::Running)?;
-        self.ask("pause", "stop")?;
+        self.ask("stop")?;
         self.state = State::Paused;
         Ok(())
     }
@@ -188,7 +176,7 @@ impl Qemu {
     /// It is not paused, or the emulator is lost.
     pub fn resume(&mut self) -> Result<(), BackendError> {
         self.expect_state("resume", State::Paused)?;
-        self.ask("resume", "cont")?;
+        self.ask("cont")?;
         self.state = State::Running;
         Ok(())
     }
@@ -200,8 +188,8 @@ impl Qemu {
     /// It does not run, or the emulator is lost.
     pub fn reset(&mut self, boot: &Boot) -> Result<(), BackendError> {
         self.expect_state("reset", State::Running)?;
-        self.ask("reset", "stop")?;
-        self.fill_page(boot)?;
+        self.ask("stop")?;
+        self.estate.as_ref().ok_or_else(nobody)?.fill_page(boot)?;
         self.watchdog = Watchdog::new(self.config.watchdog);
         let Self { emulator: Some(emulator), config, .. } = self else { return Err(nobody()) };
         let released = emulator.release(&config.board, false);
@@ -234,7 +222,7 @@ impl Qemu {
         Err(BackendError::WrongState { operation, state })
     }
 
-    fn ask(&mut self, _operation: &'static str, command: &str) -> Result<(), BackendError> {
+    fn ask(&mut self, command: &str) -> Result<(), BackendError> {
         let asked = self.emulator.as_mut().ok_or_else(nobody)?.ask(command, Value::Null);
         self.keep(asked)
     }
@@ -254,72 +242,6 @@ impl Qemu {
         if matches!(self.state, State::Running | State::Paused) {
             self.state = State::Halted;
         }
-    }
-
-    /// What the firmware finds.
-    fn fill_page(&self, boot: &Boot) -> Result<(), BackendError> {
-        let Some(Estate { page, .. }) = &self.estate else { return Err(nobody()) };
-        let (table_da, table_len) = boot.table.map_or((0, 0), |(at, len)| (at.0, len));
-        let hand_over = HandOver {
-            table_da,
-            table_len,
-            cpu_count: sidecore_os::cpu_count(),
-            doorbell_in: -1,
-            doorbell_out: -1,
-            memories_count: self.memories.windows().count() as u32,
-            ..HandOver::default()
-        };
-        let mut bytes = hand_over.emit();
-        let places = bytes[page::MEMORIES..].chunks_exact_mut(page::MEMORY_SIZE);
-        for (place, (at, len)) in places.zip(&self.writable).take(page::MEMORIES_MAX) {
-            place[..8].copy_from_slice(&at.to_le_bytes());
-            place[8..].copy_from_slice(&len.to_le_bytes());
-        }
-        page.write(0, &bytes).map_err(|error| lost(error.to_string()))
-    }
-
-    /// Whether the core will begin at the image's entry point.
-    fn check_entry(&self, boot: &Boot) -> Result<(), BackendError> {
-        let (at, begins) = match self.config.board.start {
-            Start::Cpu(_) => return Ok(()),
-            Start::At(at) => (at, at),
-            Start::Vectors(at) => {
-                let Some(word) = self.word(at + 4) else { return Err(self.no_entry(boot, at, "nothing")) };
-                // Bit 0 says that the code is Thumb.
-                (at, u64::from(word & !1))
-            }
-        };
-        if begins == boot.entry.0 & !1 || (begins == boot.entry.0) {
-            return Ok(());
-        }
-        Err(self.no_entry(boot, at, &format!("{begins:#x}")))
-    }
-
-    fn no_entry(&self, boot: &Boot, at: u64, finds: &str) -> BackendError {
-        let board = &self.config.board.name;
-        let (what, how) = match self.config.board.start {
-            Start::Vectors(_) => ("its vector table", "finds"),
-            _ => ("its code", "begins at"),
-        };
-        BackendError::MemoryRefused {
-            name: "entry point".to_owned(),
-            at: Some(boot.entry),
-            len: 4,
-            reason: format!(
-                "the core of {board} looks for {what} at {at:#x} and {how} {finds} there: link it so"
-            ),
-        }
-    }
-
-    /// A word of the image, wherever it was loaded to.
-    fn word(&self, at: u64) -> Option<u32> {
-        if let Ok(region) = self.memories.resolve(DeviceAddr(at), 4) {
-            return region.load(0).ok();
-        }
-        let inside =
-            |(start, bytes): &&(DeviceAddr, Vec<u8>)| start.0 <= at && at + 4 <= start.0 + bytes.len() as u64;
-        let (start, bytes) = self.loads.iter().rev().find(inside)?;
-        Some(u32::from_le_bytes(*bytes[(at - start.0) as usize..].first_chunk()?))
     }
 
     /// Takes what the remote's lines and its emulator have to say. `None` if nothing.
@@ -390,71 +312,30 @@ impl Backend for Qemu {
 
     fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
         self.expect_state("prepare", State::Offline)?;
-        let board = &self.config.board;
-        let mut placed = memories.to_vec();
-        place::place(board, &mut placed)?;
-        let len = usize::try_from(board.ram.len).unwrap_or(usize::MAX);
-        let ram = SharedMemory::create("sidecore: ram", len);
-        let ram = ram.map_err(|refused| system(refused.operation, refused.errno))?;
-        let whole = ram.map().map_err(|refused| system(refused.operation, refused.errno))?.region();
-        let slice = |at: u64, len: u64| {
-            let len = usize::try_from(len).unwrap_or(usize::MAX);
-            whole
-                .slice((at - board.ram.at) as usize, len)
-                .map_err(|error: AccessError| lost(error.to_string()))
-        };
-        let mut mapped = MemoryMap::new();
-        let (mut unmapped, mut writable) = (Vec::new(), Vec::new());
-        for memory in &placed {
-            let Some(at) = memory.at else { continue };
-            if !board.ram.holds(at.0, memory.len) {
-                unmapped.push((at, memory.len));
-                continue;
-            }
-            let inserted = mapped.insert(at, slice(at.0, memory.len)?);
-            inserted.map_err(|error| BackendError::Memory { name: memory.name.clone(), error })?;
-            if board.window.holds(at.0, memory.len) {
-                writable.push((at.0, memory.len));
-            }
-        }
-        let page = slice(board.window.at, page::SIZE as u64)?;
-        self.estate = Some(Estate { ram, page });
-        (self.memories, self.unmapped, self.writable) = (mapped, unmapped, writable);
-        memories.clone_from_slice(&placed);
+        self.estate = Some(Estate::new(&self.config.board, memories)?);
         self.state = State::Prepared;
         Ok(())
     }
 
     fn memories(&self) -> &MemoryMap<Self::Owner> {
-        &self.memories
+        self.estate.as_ref().map_or(&self.nothing, |estate| &estate.mapped)
     }
 
     /// Bytes for memories that the main side cannot map are kept, and put there by every start.
     fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {
         self.expect_state("load", State::Prepared)?;
-        let unreachable = BackendError::Unreachable { at, len: bytes.len() };
-        if let Ok(region) = self.memories.resolve(at, bytes.len()) {
-            return region.write(0, bytes).map_err(|_| unreachable);
-        }
-        let end = at.0.checked_add(bytes.len() as u64);
-        let inside =
-            |(start, len): &(DeviceAddr, u64)| start.0 <= at.0 && end.is_some_and(|end| end <= start.0 + len);
-        if !self.unmapped.iter().any(inside) {
-            return Err(unreachable);
-        }
-        self.loads.push((at, bytes.to_vec()));
-        Ok(())
+        self.estate.as_mut().ok_or_else(nobody)?.load(at, bytes)
     }
 
     /// Starts the emulator. The firmware needs a moment to come up; nothing waits for that.
     fn start(&mut self, boot: &Boot) -> Result<(), BackendError> {
         self.expect_state("start", State::Prepared)?;
-        self.check_entry(boot)?;
-        self.fill_page(boot)?;
         let Some(estate) = &self.estate else { return Err(nobody()) };
         let board = &self.config.board;
+        estate.check_entry(board, boot)?;
+        estate.fill_page(boot)?;
         let mut emulator = Emulator::start(board, &self.program, &estate.ram, boot)?;
-        for (at, bytes) in &self.loads {
+        for (at, bytes) in &estate.loads {
             emulator.load(at.0, bytes)?;
         }
         emulator.release(board, self.config.held)?;
@@ -491,11 +372,7 @@ impl Backend for Qemu {
 
     fn unprepare(&mut self) {
         self.halt();
-        self.memories = MemoryMap::new();
         self.estate = None;
-        self.unmapped.clear();
-        self.loads.clear();
-        self.writable.clear();
         self.findings.clear();
         self.end = None;
         self.state = State::Offline;

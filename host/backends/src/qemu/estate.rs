@@ -1,0 +1,134 @@
+//! What a remote on a board has: its memories and what was put into them.
+
+use std::sync::Arc;
+
+use sidecore_mem::{DeviceAddr, Region};
+use sidecore_os::{Mapping, SharedMemory};
+use sidecore_remoteproc::{BackendError, Boot, Memory, MemoryMap};
+use sidecore_wire::sandbox::{self as page, HandOver};
+
+use super::board::{Board, Start};
+use super::place::place;
+use super::trouble::{lost, system};
+
+/// The machine's RAM and what is in it and beside it.
+#[derive(Debug)]
+pub(super) struct Estate {
+    pub(super) ram: SharedMemory,
+    pub(super) page: Region<Arc<Mapping>>,
+    pub(super) mapped: MemoryMap<Arc<Mapping>>,
+    /// Memories that are the machine's own, and what is to be put there at every start.
+    unmapped: Vec<(u64, u64)>,
+    pub(super) loads: Vec<(DeviceAddr, Vec<u8>)>,
+    /// The memories in the window, of which the firmware is told.
+    shared: Vec<(u64, u64)>,
+}
+
+impl Estate {
+    /// All memories, zeroed; those without an address get one.
+    pub(super) fn new(board: &Board, memories: &mut [Memory]) -> Result<Self, BackendError> {
+        let mut placed = memories.to_vec();
+        place(board, &mut placed)?;
+        let len = usize::try_from(board.ram.len).unwrap_or(usize::MAX);
+        let ram = SharedMemory::create("sidecore: ram", len);
+        let ram = ram.map_err(|refused| system(refused.operation, refused.errno))?;
+        let whole = ram.map().map_err(|refused| system(refused.operation, refused.errno))?.region();
+        let slice = |at: u64, len: u64| {
+            let (at, len) = (usize::try_from(at - board.ram.at), usize::try_from(len));
+            let slice = whole.slice(at.unwrap_or(usize::MAX), len.unwrap_or(usize::MAX));
+            slice.map_err(|error| lost(error.to_string()))
+        };
+        let page = slice(board.window.at, page::SIZE as u64)?;
+        let mut mapped = MemoryMap::new();
+        let (mut unmapped, mut shared) = (Vec::new(), Vec::new());
+        for memory in &placed {
+            let Some(at) = memory.at else { continue };
+            if !board.ram.holds(at.0, memory.len) {
+                unmapped.push((at.0, memory.len));
+                continue;
+            }
+            let inserted = mapped.insert(at, slice(at.0, memory.len)?);
+            inserted.map_err(|error| BackendError::Memory { name: memory.name.clone(), error })?;
+            if board.window.holds(at.0, memory.len) {
+                shared.push((at.0, memory.len));
+            }
+        }
+        memories.clone_from_slice(&placed);
+        Ok(Self { ram, page, mapped, unmapped, loads: Vec::new(), shared })
+    }
+
+    /// Puts bytes into a memory; into one of the machine's own at the next start.
+    pub(super) fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {
+        let unreachable = BackendError::Unreachable { at, len: bytes.len() };
+        if let Ok(region) = self.mapped.resolve(at, bytes.len()) {
+            return region.write(0, bytes).map_err(|_| unreachable);
+        }
+        let end = at.0.checked_add(bytes.len() as u64);
+        let holds = |(start, len): &(u64, u64)| *start <= at.0 && end.is_some_and(|end| end <= start + len);
+        if !self.unmapped.iter().any(holds) {
+            return Err(unreachable);
+        }
+        self.loads.push((at, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// What the firmware finds.
+    pub(super) fn fill_page(&self, boot: &Boot) -> Result<(), BackendError> {
+        let (table_da, table_len) = boot.table.map_or((0, 0), |(at, len)| (at.0, len));
+        let hand_over = HandOver {
+            table_da,
+            table_len,
+            cpu_count: sidecore_os::cpu_count(),
+            doorbell_in: -1,
+            doorbell_out: -1,
+            memories_count: (self.mapped.windows().count() + self.unmapped.len()) as u32,
+            ..HandOver::default()
+        };
+        let mut bytes = hand_over.emit();
+        let places = bytes[page::MEMORIES..].chunks_exact_mut(page::MEMORY_SIZE);
+        for (place, (at, len)) in places.zip(&self.shared).take(page::MEMORIES_MAX) {
+            place[..8].copy_from_slice(&at.to_le_bytes());
+            place[8..].copy_from_slice(&len.to_le_bytes());
+        }
+        self.page.write(0, &bytes).map_err(|error| lost(error.to_string()))
+    }
+
+    /// Whether the core will begin at the image's entry point.
+    pub(super) fn check_entry(&self, board: &Board, boot: &Boot) -> Result<(), BackendError> {
+        let name = &board.name;
+        // Bit 0 of a vector says that the code is Thumb.
+        let is_entry = |at: u64| at & !1 == boot.entry.0 & !1;
+        let reason = match board.start {
+            Start::Cpu(_) => return Ok(()),
+            Start::At(at) if is_entry(at) => return Ok(()),
+            Start::At(at) => format!("the core of {name} begins at {at:#x}: link it so"),
+            Start::Vectors(at) => match self.word(at + 4) {
+                Some(word) if is_entry(word.into()) => return Ok(()),
+                Some(word) => {
+                    format!("the second word of the vector table of {name} at {at:#x} is {word:#x}")
+                }
+                None => {
+                    format!("the core of {name} looks for a vector table at {at:#x}, where there is nothing")
+                }
+            },
+        };
+        Err(BackendError::MemoryRefused {
+            name: "entry point".to_owned(),
+            at: Some(boot.entry),
+            len: 4,
+            reason,
+        })
+    }
+
+    /// A word of the image, wherever it was loaded to.
+    fn word(&self, at: u64) -> Option<u32> {
+        if let Ok(region) = self.mapped.resolve(DeviceAddr(at), 4) {
+            return region.load(0).ok();
+        }
+        let holds = |(start, bytes): &&(DeviceAddr, Vec<u8>)| {
+            start.0 <= at && at.saturating_add(4) <= start.0 + bytes.len() as u64
+        };
+        let (start, bytes) = self.loads.iter().rev().find(holds)?;
+        Some(u32::from_le_bytes(*bytes[(at - start.0) as usize..].first_chunk()?))
+    }
+}

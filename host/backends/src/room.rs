@@ -1,5 +1,8 @@
 //! Room in a remote's address space for memories that have no address of their own.
 
+use sidecore_mem::DeviceAddr;
+use sidecore_remoteproc::{BackendError, Memory};
+
 /// Where rooms are looked for: resource tables have 32-bit addresses, and images are linked below.
 const FROM: u64 = 0x2000_0000;
 const TO: u64 = 1 << 32;
@@ -32,6 +35,33 @@ pub(crate) fn find_room_within(
             Some((other, len)) => at = align_up(other.checked_add(*len)?.checked_add(guard)?)?,
         }
     }
+}
+
+/// Says of memories without an address where they were put when the remote was started: `spans` has the names, addresses
+/// and lengths in bytes of all that it was given.
+///
+/// # Errors
+/// It was given none of such a name, or one that is too short.
+pub(crate) fn place_again(
+    spans: &[(String, DeviceAddr, u64)],
+    memories: &mut [Memory],
+) -> Result<(), BackendError> {
+    for memory in memories.iter_mut().filter(|memory| memory.at.is_none()) {
+        let refuse = |reason| BackendError::MemoryRefused {
+            name: memory.name.clone(),
+            at: None,
+            len: memory.len,
+            reason,
+        };
+        match spans.iter().find(|(name, ..)| *name == memory.name) {
+            None => return Err(refuse("the remote was started without".to_owned())),
+            Some((.., len)) if *len < memory.len => {
+                return Err(refuse(format!("the remote was started with {len:#x} bytes of it")));
+            }
+            Some((_, at, _)) => memory.at = Some(*at),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

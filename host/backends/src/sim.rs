@@ -10,7 +10,7 @@ use sidecore_os::{Mapping, SharedMemory};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Crash, Doorbell, Event, Memory, MemoryMap};
 
 use crate::Kind;
-use crate::room::find_room;
+use crate::room::{find_room, place_again};
 
 /// The simulation's row in the table of kinds.
 pub const KIND: Kind = Kind { name: "sim", help: "firmware as an object in the same process, for tests" };
@@ -66,6 +66,8 @@ pub struct Sim {
     firmware: Box<dyn Firmware>,
     state: State,
     memories: MemoryMap<Arc<Mapping>>,
+    /// Names, addresses and lengths of the memories.
+    spans: Vec<(String, DeviceAddr, u64)>,
     boot: Boot,
     bell: SimDoorbell,
     steps: u64,
@@ -79,6 +81,8 @@ enum State {
     Prepared,
     Running,
     Halted,
+    /// Without a main side: it stands still until somebody attaches.
+    Detached,
 }
 
 impl Sim {
@@ -88,6 +92,7 @@ impl Sim {
             firmware: Box::new(firmware),
             state: State::Offline,
             memories: MemoryMap::new(),
+            spans: Vec::new(),
             boot: Boot { entry: DeviceAddr(0), table: None },
             bell: SimDoorbell::default(),
             steps: 0,
@@ -112,6 +117,7 @@ impl Sim {
             State::Prepared => "prepared",
             State::Running => "running",
             State::Halted => "halted",
+            State::Detached => "detached",
         };
         Err(BackendError::WrongState { operation, state })
     }
@@ -187,7 +193,9 @@ impl Backend for Sim {
             map.insert(at, region).map_err(named)?;
             addresses.push(at);
         }
-        memories.iter_mut().zip(addresses).for_each(|(memory, at)| memory.at = Some(at));
+        memories.iter_mut().zip(&addresses).for_each(|(memory, at)| memory.at = Some(*at));
+        let spans = memories.iter().zip(addresses);
+        self.spans = spans.map(|(memory, at)| (memory.name.clone(), at, memory.len)).collect();
         self.memories = map;
         self.state = State::Prepared;
         Ok(())
@@ -217,6 +225,26 @@ impl Backend for Sim {
     fn unprepare(&mut self) {
         self.memories = MemoryMap::new();
         self.state = State::Offline;
+    }
+
+    fn attach(&mut self) -> Result<(), BackendError> {
+        self.expect_state("attach", State::Detached)?;
+        self.state = State::Running;
+        Ok(())
+    }
+
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        self.boot.table
+    }
+
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        place_again(&self.spans, memories)
+    }
+
+    fn detach(&mut self) -> Result<(), BackendError> {
+        self.expect_state("detach", State::Running)?;
+        self.state = State::Detached;
+        Ok(())
     }
 
     fn doorbell(&self) -> Self::Doorbell {

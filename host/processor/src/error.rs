@@ -43,7 +43,7 @@ impl Lost {
             Self::Closed => codes::ENDPOINT_CLOSED,
             Self::Withdrawn { .. } => codes::SERVICE_WITHDRAWN,
             Self::Link { .. } => codes::LINK_BROKEN,
-            Self::Ended(Ended::Exited { .. } | Ended::Stopped) => codes::REMOTE_ENDED,
+            Self::Ended(Ended::Exited { .. } | Ended::Stopped | Ended::Detached) => codes::REMOTE_ENDED,
             Self::Ended(Ended::Crashed(_)) => codes::REMOTE_CRASHED,
             Self::Ended(Ended::Lost(error)) => error.code(),
         }

@@ -157,6 +157,8 @@ pub enum Ended {
     Crashed(Crash),
     /// It was stopped from here.
     Stopped,
+    /// It was given up from here, and runs on.
+    Detached,
     /// Whatever executed it is gone.
     Lost(BackendError),
 }
@@ -275,6 +277,7 @@ impl fmt::Display for Ended {
             Self::Exited { code } => write!(f, "the remote ended with exit code {code}"),
             Self::Crashed(crash) => write!(f, "the remote crashed: {}", crate::crash::Summary(crash)),
             Self::Stopped => f.write_str("the remote was stopped"),
+            Self::Detached => f.write_str("the remote was given up, and runs on"),
             Self::Lost(error) => error.fmt(f),
         }
     }

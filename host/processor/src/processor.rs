@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::resource::{self, Vdev};
-use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Remote, RemoteError};
+use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Found, Remote, RemoteError};
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
 
 use crate::capture::{Capture, Tap};
@@ -71,9 +72,13 @@ pub struct Processor<B: Backend> {
 impl<B: Backend> Processor<B> {
     /// A processor with no firmware.
     pub fn new(backend: B, options: Options) -> Self {
+        Self::of(Remote::new, backend, options)
+    }
+
+    fn of(remote: fn(B) -> Remote<B>, backend: B, options: Options) -> Self {
         Self {
             waker: backend.waker(),
-            remote: RefCell::new(Remote::new(backend)),
+            remote: RefCell::new(remote(backend)),
             devices: Vec::new(),
             events: Events::default(),
             offers: RefCell::default(),
@@ -84,6 +89,11 @@ impl<B: Backend> Processor<B> {
             woken: Arc::default(),
             capture_failed: Cell::default(),
         }
+    }
+
+    /// A processor that someone else started; [`attach`](Self::attach) takes it over.
+    pub fn detached(backend: B, options: Options) -> Self {
+        Self::of(Remote::detached, backend, options)
     }
 
     /// Loads firmware, in place of any that is there.
@@ -106,6 +116,35 @@ impl<B: Backend> Processor<B> {
     /// As for [`Remote::start`].
     pub fn start(&mut self) -> Result<(), RemoteError> {
         self.remote.get_mut().start()?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Takes over a remote that someone else started, and brings its devices up anew: the remote sees them reset, and
+    /// announces again. What was under way is lost. `table` tells where its resource table lies where the backend does
+    /// not know.
+    ///
+    /// # Errors
+    /// As for [`Remote::attach`].
+    pub fn attach(&mut self, table: Option<(DeviceAddr, u32)>) -> Result<(), RemoteError> {
+        self.remote.get_mut().attach(&Found { table, options: self.options.firmware })?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Takes the devices back and leaves the remote running, for another main side to attach to.
+    ///
+    /// # Errors
+    /// It does not run, or this kind of remote ends with its main side.
+    pub fn detach(&mut self) -> Result<(), RemoteError> {
+        self.devices.iter().for_each(Device::reset);
+        self.remote.get_mut().detach()?;
+        self.end(Ended::Detached);
+        Ok(())
+    }
+
+    /// Brings the devices of a remote up that runs as of now.
+    fn begin(&mut self) {
         self.devices.clear();
         self.events.clear();
         *self.ended.get_mut() = None;
@@ -120,7 +159,6 @@ impl<B: Backend> Processor<B> {
                 Err(error) => self.events.push(Event::DeviceFailed { device: vdev.index, error }),
             }
         }
-        Ok(())
     }
 
     /// Takes the devices back and stops the remote at once. Its memories stay as they are until it is started again.

@@ -228,6 +228,10 @@ codes! {
         "The firmware has no such trace buffer, or it cannot be read."
         "inspect shows which trace entries its resource table has.";
 
+    error 304 TABLE_NOT_FOUND "table-not-found"
+        "A remote that runs already was to be taken over, and its resource table was not found."
+        "Say where it lies, or give the firmware file that the remote runs.";
+
     error 401 BACKEND_MEMORY "backend-memory"
         "A memory cannot be had where the firmware wants it."
         "Link the firmware at other addresses, or change the entry that asks for the memory.";

@@ -35,7 +35,7 @@ pub use firmware::{Firmware, FirmwareError};
 pub use lifecycle::State;
 pub use limits::Limits;
 pub use log::{Log, LogEntry, What};
-pub use remote::{Remote, RemoteError};
+pub use remote::{Found, Remote, RemoteError};
 
 /// Most memories that a remote can have: the windows of a [`MemoryMap`].
 pub const MAX_MEMORIES: usize = 32;

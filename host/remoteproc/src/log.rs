@@ -52,6 +52,13 @@ pub enum What {
         /// Bytes of all memories.
         bytes: u64,
     },
+    /// A remote that runs already was taken over, with what its resource table says.
+    TookOver {
+        /// Number of its virtio devices.
+        devices: usize,
+        /// Bytes of the memories that the table names.
+        bytes: u64,
+    },
     /// Something about the firmware is odd.
     Found(Finding),
     /// It ended by itself.
@@ -107,6 +114,9 @@ impl fmt::Display for What {
             Self::Late { state, report } => write!(f, "late report of {report}: already {state}"),
             Self::Loaded { memories, bytes } => {
                 write!(f, "firmware loaded: {memories} memories, {bytes:#x} bytes")
+            }
+            Self::TookOver { devices, bytes } => {
+                write!(f, "taken over: virtio devices: {devices}, {bytes:#x} bytes")
             }
             Self::Found(finding) => finding.fmt(f),
             Self::Exited { code } => write!(f, "ended by itself with exit code {code}"),

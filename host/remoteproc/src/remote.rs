@@ -1,6 +1,7 @@
 //! A remote processor: a backend, the state it is in, and the firmware that it has.
 
 use alloc::string::{String, ToString as _};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -34,7 +35,27 @@ pub struct Remote<B: Backend> {
     fresh: bool,
     crash: Option<Crash>,
     exit_code: Option<i32>,
+    found: Found,
     log: Log,
+}
+
+/// How a remote is taken over that someone else started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Where its resource table lies, and how many bytes it has at most; `None` where the backend knows. A firmware
+    /// file tells the same of the remote that runs it: [`Found::by_file`].
+    pub table: Option<(DeviceAddr, u32)>,
+    /// How what the table says is taken.
+    pub options: Options,
+}
+
+impl Found {
+    /// A remote that runs this firmware; `None` where the firmware has no resource table in its memory.
+    #[must_use]
+    pub fn by_file(firmware: &Firmware<'_>, options: Options) -> Option<Self> {
+        let section = firmware.table_section()?;
+        Some(Self { table: Some((section.at?, u32::try_from(section.bytes.len()).ok()?)), options })
+    }
 }
 
 /// All that is kept of a firmware file.
@@ -67,6 +88,7 @@ impl<B: Backend> Remote<B> {
             fresh: false,
             crash: None,
             exit_code: None,
+            found: Found::default(),
             log: Log::default(),
         }
     }
@@ -117,11 +139,14 @@ impl<B: Backend> Remote<B> {
         self.drive(Input::Stop)
     }
 
-    /// Takes over a remote that someone else started.
+    /// Takes over a remote that someone else started, and reads from its resource table what it has. Of the table, only
+    /// addresses that it leaves open are written.
     ///
     /// # Errors
-    /// It is not detached, or the backend cannot attach.
-    pub fn attach(&mut self) -> Result<(), RemoteError> {
+    /// It is not detached, the backend cannot attach, or there is no table, or one that asks for what cannot be. The
+    /// remote is detached then, and as it was.
+    pub fn attach(&mut self, found: &Found) -> Result<(), RemoteError> {
+        self.found = *found;
         self.drive(Input::Attach)
     }
 
@@ -281,8 +306,67 @@ impl<B: Backend> Remote<B> {
             Action::Load => self.put_firmware(),
             Action::Start => self.launch(),
             Action::Stop => self.halt(),
-            Action::Attach => Ok(self.backend.attach()?),
-            Action::Detach => Ok(self.backend.detach()?),
+            Action::Attach => self.take_over(),
+            Action::Detach => {
+                self.backend.detach()?;
+                self.loaded = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_over(&mut self) -> Result<(), RemoteError> {
+        self.backend.attach()?;
+        self.crash = None;
+        self.exit_code = None;
+        let looked = self.look_around();
+        match looked {
+            Ok(resources) => {
+                let bytes = resources.memories.iter().map(|memory| memory.len).sum();
+                self.log.push(What::TookOver { devices: resources.vdevs.len(), bytes });
+                self.loaded = Some(resources);
+                Ok(())
+            }
+            Err(error) => {
+                // Why it does not do is the better answer, whatever comes of this.
+                let _left_alone = self.backend.detach();
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the resource table of a remote that runs, and finds a place for what has none.
+    fn look_around(&mut self) -> Result<Resources, RemoteError> {
+        let known = self.found.table.or_else(|| self.backend.table());
+        let (at, most) = known.ok_or(RemoteError::NoTable)?;
+        let bytes = self.copy_table(at, most)?;
+        let plan = Plan::of_running(&bytes, at, &self.found.options)?;
+        for finding in plan.findings() {
+            self.log.push(What::Found(finding.clone()));
+        }
+        let mut memories = plan.memories().to_vec();
+        self.backend.place(&mut memories)?;
+        let resources = plan.place(&memories)?;
+        let placed = resources.table.as_ref().map_or(&[][..], |table| &table.bytes);
+        for (word, (old, new)) in (0..).zip(bytes.chunks(4).zip(placed.chunks(4))) {
+            // Nothing else: the remote's side of it changes while we look.
+            if old != new {
+                self.backend.load(DeviceAddr(at.0 + 4 * word), new)?;
+            }
+        }
+        Ok(resources)
+    }
+
+    /// A private copy of the resource table at this address, of as many bytes as there are in its memory.
+    fn copy_table(&self, at: DeviceAddr, most: u32) -> Result<Vec<u8>, RemoteError> {
+        let memories = self.backend.memories();
+        let unreachable = |error| RemoteError::TableUnreadable { at, error };
+        let located = memories.locate(at, 1).map_err(unreachable)?;
+        let Some(region) = memories.region(located.window) else { return Err(RemoteError::NoTable) };
+        let mut bytes = vec![0; (region.len() - located.offset).min(most as usize)];
+        match region.read(located.offset, &mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(_) => Err(unreachable(MapError::Unmapped { address: at, len: bytes.len() })),
         }
     }
 
@@ -373,6 +457,17 @@ pub enum RemoteError {
         /// What it is.
         state: State,
     },
+    /// Nobody knows where the resource table of a remote lies that runs already.
+    #[error("cannot attach: it is not known where the remote's resource table lies")]
+    NoTable,
+    /// The resource table of a remote that runs already is not where it should be.
+    #[error("cannot attach: the resource table at {at} cannot be read: {error}")]
+    TableUnreadable {
+        /// Where it should be.
+        at: DeviceAddr,
+        /// The reason.
+        error: MapError,
+    },
     /// There is no firmware to start.
     #[error("cannot start: no firmware is loaded")]
     NoFirmware,
@@ -403,6 +498,7 @@ impl RemoteError {
             Self::Refused(refused) => refused.code(),
             Self::NotRunning { .. } => codes::REFUSED,
             Self::NoFirmware => codes::NO_FIRMWARE,
+            Self::NoTable | Self::TableUnreadable { .. } => codes::TABLE_NOT_FOUND,
             Self::NoTrace { .. } | Self::TraceUnreadable { .. } => codes::NO_TRACE,
         }
     }

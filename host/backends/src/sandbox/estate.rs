@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use sidecore_mem::{DeviceAddr, Region, Word, sync};
 use sidecore_os::{EventFd, Mapping, SharedMemory};
-use sidecore_remoteproc::{BackendError, Doorbell, MemoryMap};
+use sidecore_remoteproc::{BackendError, Doorbell, Memory, MemoryMap};
 use sidecore_wire::sandbox as page;
 
 use super::client::{lost, system};
 use super::protocol::Plan;
+use crate::room::place_again;
 
 /// The doorbells, and the word that asks for ours to be rung.
 pub(super) struct Estate {
@@ -18,6 +19,8 @@ pub(super) struct Estate {
     pub(super) doorbell: SandboxDoorbell,
     /// Rung by the remote.
     pub(super) bell: EventFd,
+    /// Names, addresses and lengths of the memories.
+    spans: Vec<(String, DeviceAddr, u64)>,
 }
 
 impl Estate {
@@ -44,8 +47,17 @@ impl Estate {
             host_asleep: word(page::HOST_ASLEEP)?,
             doorbell: SandboxDoorbell(Some(Arc::new(bell))),
             bell: EventFd::adopt(doorbell_out).map_err(system)?,
+            spans: plan.spans().map(|span| (span.name.clone(), DeviceAddr(span.at), span.len)).collect(),
         };
         Ok((estate, memories))
+    }
+
+    /// Where memories were put that had no address of their own, by their names.
+    ///
+    /// # Errors
+    /// There is none of such a name, or it is too short.
+    pub(super) fn place(&self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        place_again(&self.spans, memories)
     }
 
     /// Asks the remote to ring from now on.

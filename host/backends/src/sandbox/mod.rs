@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use sidecore_mem::DeviceAddr;
 use sidecore_os::{Channel, EventFd, Joined, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
@@ -313,7 +314,9 @@ impl Backend for Sandbox {
     }
 
     fn attach(&mut self) -> Result<(), BackendError> {
-        self.expect_state("attach", State::Found)?;
+        if self.state != State::Detached {
+            self.expect_state("attach", State::Found)?;
+        }
         let (dir, channel) = RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?;
         let mut client = Client::new(channel, None);
         let (Reply::Attached(attached), fds) = client.ask(&Request::Attach(VERSION))? else {
@@ -326,6 +329,17 @@ impl Backend for Sandbox {
         self.boot = Some(attached.boot);
         self.state = State::Running;
         Ok(())
+    }
+
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        self.boot.as_ref()?.table
+    }
+
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        match &self.estate {
+            Some(estate) => estate.place(memories),
+            None => Err(lost(self.lost.clone())),
+        }
     }
 
     /// Gives the remote up and leaves it running, whatever its lifetime was; a lease has to be taken before.

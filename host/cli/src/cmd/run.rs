@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
             Ended::Exited { code } => self.finished.map_or(*code, |(code, _)| code) as u8,
             Ended::Crashed(crash) if crash.kind == CrashKind::Hang => 124,
             Ended::Crashed(crash) => 128 | crash.signal,
-            Ended::Stopped | Ended::Lost(_) => OURS,
+            Ended::Stopped | Ended::Detached | Ended::Lost(_) => OURS,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Side<'a> {
     pub(crate) devices: &'a [Option<Messages>],
     /// The devices' registers.
     pub(crate) registers: &'a [table::Device<Arc<Mapping>>],
+    /// Whether devices were set up just now.
+    pub(crate) fresh: bool,
     /// All memory of the remote.
     pub(crate) remote: &'a sim::Remote<'a>,
     /// Where the rings are, by device and queue.
@@ -135,7 +137,13 @@ fn firmware(mut act: impl FnMut(&Side<'_>) -> Step + 'static) -> impl FnMut(&mut
             registers = entries(remote);
             devices.resize_with(registers.len(), || None);
         }
+        let mut fresh = false;
         for (device, registers) in devices.iter_mut().zip(&registers) {
+            if device.as_ref().is_some_and(|messages| messages.link().is_closed()) {
+                // The driver has reset and is back already, which the status does not tell.
+                registers.start_over();
+                *device = None;
+            }
             if registers.poll() == Change::Started {
                 let ring = Rc::clone(&ring);
                 let bell = move |_| Box::new(move |_: u16| ring.set(true)) as Box<dyn Fn(u16)>;
@@ -143,13 +151,14 @@ fn firmware(mut act: impl FnMut(&Side<'_>) -> Step + 'static) -> impl FnMut(&mut
                 // Registers that say nonsense (a hostile test wrote it) make no link.
                 let link = attach(registers, remote.memories.clone(), cancelled, bell).ok();
                 *device = link.map(|(link, _)| Rpmsg::new(link, vec![Slot::new(); 8]));
+                fresh = true;
             }
         }
         let rings = registers
             .iter()
             .map(|registers| [0, 1].map(|queue| DeviceAddr(registers.vring(queue).unwrap().da.into())))
             .collect();
-        let step = act(&Side { devices: &devices, registers: &registers, remote, rings });
+        let step = act(&Side { devices: &devices, registers: &registers, fresh, remote, rings });
         remote.ring = ring.take();
         // As every firmware does before it sleeps: arm, and look whether something came meanwhile.
         let waiting = devices.iter().flatten().fold(false, |any, messages| messages.link().arm() | any);
@@ -168,13 +177,14 @@ fn entries(remote: &sim::Remote<'_>) -> Vec<table::Device<Arc<Mapping>>> {
     (0..count).map(|index| table::Device::new(&table, offset(index)).unwrap()).collect()
 }
 
-/// Announces a service at an endpoint of its own on device 0, on the first step, and sends everything back that comes.
+/// Announces a service at an endpoint of its own on each device whenever these are set up, and sends everything back that comes.
 pub(crate) fn echo(service: &'static str) -> impl FnMut(&Side<'_>) -> Step {
     move |side| {
         for messages in side.devices.iter().flatten() {
-            if side.remote.steps == 0 {
+            if side.fresh {
                 let endpoint = messages.open(ADDR_ANY, ADDR_ANY).unwrap();
-                messages.announce(endpoint, &service.parse_name()).unwrap();
+                // A host that set up rings of nonsense hears of nothing.
+                let _ = messages.announce(endpoint, &service.parse_name());
             }
             while let Ok(Some(event)) = messages.poll() {
                 if let sidecore_rpmsg::Event::Message(message) = event {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bench::{NUM, ParseName as _, SOON, Side, Vdev, echo, events, processor, started};
+use crate::bench::{NUM, ParseName as _, SOON, Side, TABLE, Vdev, echo, events, processor, started};
 use sidecore_backends::sim::{Sim, Step};
+use sidecore_mem::DeviceAddr;
 use sidecore_processor::{Ended, Event, Lost, OpenError, Options, Processor, ReceiveError, Room, SendError};
 use sidecore_remoteproc::{Crash, CrashKind};
 use sidecore_rpmsg::ADDR_ANY;
@@ -269,4 +270,45 @@ fn a_processor_can_be_moved_to_another_thread() {
     fn send<T: Send>() {}
     send::<Processor<sidecore_backends::sandbox::Sandbox>>();
     let _ = std::any::type_name::<Processor<Sim>>();
+}
+
+#[test]
+fn a_remote_that_was_given_up_is_taken_over_with_its_devices_brought_up_anew() {
+    let mut processor = started(echo("echo"));
+    let mut old = processor.open("echo", SOON).unwrap();
+    processor.send(old, b"one", SOON).unwrap();
+    assert_eq!(processor.receive(old, Some(SOON)).unwrap().to_vec().unwrap(), b"one");
+    for round in 0..3_u8 {
+        processor.detach().unwrap();
+        assert_eq!(processor.ended(), Some(Ended::Detached));
+        assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::Ended(Ended::Detached))));
+        assert!(!processor.wait(Some(SOON)));
+        assert_eq!(
+            processor.start().unwrap_err().to_string(),
+            "cannot start: the remote is detached (attach to it first)"
+        );
+
+        processor.attach(None).unwrap();
+        assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::Closed)));
+        let new = processor.open("echo", SOON).unwrap();
+        processor.send(new, &[round; 40], SOON).unwrap();
+        assert_eq!(processor.receive(new, Some(SOON)).unwrap().to_vec().unwrap(), [round; 40]);
+        old = new;
+    }
+    processor.stop().unwrap();
+}
+
+#[test]
+fn a_table_at_a_known_address_that_is_none_is_refused_and_the_remote_runs_on() {
+    let mut processor = started(echo("echo"));
+    processor.detach().unwrap();
+    let buffers = processor.remote().vdevs().len();
+    assert_eq!(buffers, 0, "what is not ours is not known");
+    for (at, wrong) in [(TABLE + 1, "version"), (TABLE + 8, "version"), (0x4000_0000, "cannot be read")] {
+        let known = Some((DeviceAddr(at.into()), 0x1000));
+        let error = processor.attach(known).unwrap_err().to_string();
+        assert!(error.contains(wrong), "{at:#x}: {error}");
+    }
+    processor.attach(None).unwrap();
+    processor.open("echo", SOON).unwrap();
 }

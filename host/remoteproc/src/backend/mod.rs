@@ -70,12 +70,35 @@ pub trait Backend {
     /// Takes back everything that `prepare` gave.
     fn unprepare(&mut self);
 
-    /// Takes over a remote that someone else started.
+    /// Takes over a remote that someone else started. Its memories are in [`Backend::memories`] then.
     ///
     /// # Errors
-    /// The kind knows no remotes but its own.
+    /// The kind knows no remotes but its own, or there is none.
     fn attach(&mut self) -> Result<(), BackendError> {
         Err(BackendError::Unsupported { operation: "attach" })
+    }
+
+    /// Where the resource table of a remote lies that was attached to, and how many bytes it has at most; `None` where
+    /// the kind does not know.
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        None
+    }
+
+    /// Says where things go that an attached remote's resource table needs and gives no address: buffers above all. As
+    /// [`Backend::prepare`], but all memory is there already.
+    ///
+    /// # Errors
+    /// There is no room for one of them.
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        match memories.iter().find(|memory| memory.at.is_none()) {
+            None => Ok(()),
+            Some(Memory { name, len, .. }) => Err(BackendError::MemoryRefused {
+                name: name.clone(),
+                at: None,
+                len: *len,
+                reason: "whoever started the remote has said of no room for it".into(),
+            }),
+        }
     }
 
     /// Gives the remote up and leaves it running.

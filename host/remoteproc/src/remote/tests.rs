@@ -261,7 +261,10 @@ fn a_remote_whose_executor_is_gone_has_crashed_and_can_be_started_again() {
 fn attaching_and_detaching_are_the_backends_to_refuse() {
     let mut remote = Remote::detached(Mock::new());
     assert_eq!(remote.state(), State::Detached);
-    assert_eq!(remote.attach().unwrap_err().to_string(), "this kind of remote cannot attach");
+    assert_eq!(
+        remote.attach(&Found::default()).unwrap_err().to_string(),
+        "this kind of remote cannot attach"
+    );
     assert_eq!(load(&mut remote).unwrap_err().code(), codes::REFUSED);
     let mut remote = loaded();
     remote.start().unwrap();

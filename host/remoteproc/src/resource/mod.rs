@@ -29,6 +29,7 @@ pub use vendor::Vendor;
 
 pub(crate) use inspect::inspect;
 
+use crate::codes;
 use crate::finding::Finding;
 use crate::firmware::Firmware;
 use crate::trace::TraceBuffer;
@@ -110,6 +111,24 @@ impl Plan {
         let granule = options.granule.checked_next_power_of_two().unwrap_or(1);
         let (memories, numbers) = building.space.memories(granule, &options.limits, &mut findings)?;
         Ok(Plan { memories, numbers, table, findings })
+    }
+
+    /// Plans what the resource table of a remote asks for that runs already, `bytes` being a private copy of what lies
+    /// at `at`: where its rings, traces and carveouts are, and what is still to be placed
+    /// ([`Backend::place`](crate::Backend::place)).
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn of_running(bytes: &[u8], at: DeviceAddr, options: &Options) -> Result<Plan, PlanError> {
+        let table = Table::parse(bytes).map_err(PlanError::Table)?;
+        let mut findings = Vec::new();
+        let mut building = Building { options, space: Space::new(&[]), rings: 0 };
+        let table = PlannedTable::new(table, Some(at), &mut building, &mut findings)?;
+        // Nothing is mapped for it, so nothing is rounded up to pages; and its segments are not known, in which a trace
+        // buffer lies that lies nowhere else.
+        let (memories, numbers) = building.space.memories(1, &options.limits, &mut findings)?;
+        findings.retain(|finding| finding.code != codes::TRACE_OUTSIDE);
+        Ok(Plan { memories, numbers, table: Some(table), findings })
     }
 
     /// The memories, for [`Backend::prepare`](crate::Backend::prepare): buffers and rings first, so that a lookup in

@@ -60,6 +60,8 @@ pub const LOOK_AT_PAGE: u8 = 0xff;
 
 /// Bytes of a board's own console that are kept until somebody takes them.
 const CONSOLE: usize = 64 << 10;
+/// After so many kicks without a look at the emulator there is one, so that kicks without end do not hide a crash.
+const KICKS_WITHOUT_LOOK: u32 = 16;
 /// Bytes that are taken from a line at once: a firmware that never stops sending does not keep us.
 const LOOK: usize = 4096;
 
@@ -100,7 +102,21 @@ pub struct Qemu {
     end: Option<Event>,
     console: RefCell<VecDeque<u8>>,
     waker: Arc<EventFd>,
+    kicks: u32,
     findings: Vec<String>,
+}
+
+/// Who has something to say.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// Whoever wakes us.
+    woken: bool,
+    /// The firmware, in its mailbox.
+    rung: bool,
+    /// The emulator, or the system of its end.
+    emulator: bool,
+    /// The debug port or the console.
+    others: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +161,7 @@ impl Qemu {
             end: None,
             console: RefCell::default(),
             waker: Arc::new(waker),
+            kicks: 0,
             findings: Vec::new(),
         })
     }
@@ -244,58 +261,74 @@ impl Qemu {
         }
     }
 
-    /// Takes what the remote's lines and its emulator have to say. `None` if nothing.
-    fn listen(&mut self) -> Result<Option<Event>, BackendError> {
+    /// Sleeps until somebody has something to say, at most until the deadline, and says who; without one it only looks.
+    fn poll(&self, deadline: Option<Instant>) -> Result<Said, BackendError> {
+        let (Some(emulator), Some(estate)) = (&self.emulator, &self.estate) else { return Err(nobody()) };
+        let until = deadline.into_iter().chain(self.watchdog.next(&estate.page)).min();
+        let port = emulator.debug_port.borrow();
+        let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds = vec![
+            fd(self.waker.as_fd()),
+            fd(emulator.mailbox.as_fd()),
+            fd(emulator.qmp.as_fd()),
+            fd(emulator.program.as_fd()),
+        ];
+        fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
+        fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
+        poll_until(&mut fds, until).map_err(|refused| system(refused.operation, refused.errno))?;
+        let said = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Said { woken: said(0), rung: said(1), emulator: said(2) || said(3), others: said(4) || said(5) })
+    }
+
+    /// Takes what was said; an end is kept. Whether the remote rang.
+    fn listen(&mut self, said: Said) -> Result<bool, BackendError> {
         let (Some(emulator), Some(estate)) = (&mut self.emulator, &self.estate) else { return Err(nobody()) };
-        let mut bytes = [0; LOOK];
-        if let Some(console) = &emulator.console
-            && let Ok(len) = console.take(&mut bytes)
-        {
-            let kept = self.console.get_mut();
-            kept.extend(&bytes[..len]);
-            let superfluous = kept.len().saturating_sub(CONSOLE);
-            kept.drain(..superfluous);
-        }
-        if let Some(port) = emulator.debug_port.get_mut() {
-            // That it is closed the others tell, too.
-            let _ = port.drain();
-        }
-        let rung = emulator.mailbox.take(&mut bytes);
         let board = &self.config.board;
-        let mut end = None;
-        if let Ok(len) = rung
-            && bytes[..len].contains(&LOOK_AT_PAGE)
-        {
-            end = crash::told(board.core, &estate.page);
-            if let Some(Event::Crashed(crash)) = &mut end {
+        let mut bytes = [0; LOOK];
+        let rung = if said.rung { emulator.mailbox.take(&mut bytes) } else { Ok(0) };
+        let (rung, hung_up) = (rung.unwrap_or(0), rung.is_err());
+        if bytes[..rung].contains(&LOOK_AT_PAGE) {
+            self.end = crash::told(board.core, &estate.page);
+            if let Some(Event::Crashed(crash)) = &mut self.end {
                 emulator.post_mortem(board, crash);
             }
             // Bytes that we sent before the line was open lie in it until QEMU looks again.
             emulator.qmp.nudge().map_err(|trouble| explain(&emulator.program, trouble))?;
         }
-        if end.is_none() {
-            end = match emulator.qmp.happening() {
-                Ok(None) => None,
+        if said.others {
+            // One that is closed is of no use any more.
+            let port = emulator.debug_port.get_mut();
+            port.take_if(|port| port.drain().is_err());
+            let heard = emulator.console.as_ref().map_or(Ok(0), |console| console.take(&mut bytes));
+            emulator.console.take_if(|_| heard.is_err());
+            let kept = self.console.get_mut();
+            kept.extend(&bytes[..heard.unwrap_or(0)]);
+            let superfluous = kept.len().saturating_sub(CONSOLE);
+            kept.drain(..superfluous);
+        }
+        if hung_up && self.end.is_none() {
+            self.end = Some(emulator.event_of_end(board)?);
+        }
+        if said.emulator && self.end.is_none() {
+            self.end = match emulator.qmp.happening() {
+                Ok(None) if emulator.program.ending().is_none() => None,
+                Ok(None | Some(Happening::Shutdown)) | Err(Trouble::Closed) => {
+                    Some(emulator.event_of_end(board)?)
+                }
                 Ok(Some(Happening::Reset)) => {
                     let mut crash = plain(CrashKind::Reset, 6);
                     crash.allegation = crash::allegation(&estate.page);
                     Some(Event::Crashed(crash))
                 }
-                Ok(Some(Happening::Shutdown)) | Err(Trouble::Closed) => Some(emulator.event_of_end(board)?),
                 Err(trouble) => return Err(explain(&emulator.program, trouble)),
             };
         }
-        if end.is_none() && emulator.program.ending().is_some() {
-            end = Some(emulator.event_of_end(board)?);
-        }
-        if end.is_none() && self.watchdog.bites(&estate.page, &emulator.program) {
+        if self.end.is_none() && self.watchdog.bites(&estate.page, &emulator.program) {
             let mut crash = plain(CrashKind::Hang, 9);
             emulator.post_mortem(board, &mut crash);
-            end = Some(Event::Crashed(crash));
+            self.end = Some(Event::Crashed(crash));
         }
-        self.end = end.or(self.end.take());
-        let rung = rung.is_ok_and(|len| len > 0);
-        Ok(if rung { Some(Event::Kick) } else { None })
+        Ok(rung > 0)
     }
 
     /// The remote's end, if it has come to it.
@@ -394,11 +427,21 @@ impl Backend for Qemu {
             return Ok(Some(end));
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut ready = ready();
+        if ready() {
+            self.kicks = self.kicks.wrapping_add(1);
+            if self.kicks.is_multiple_of(KICKS_WITHOUT_LOOK) {
+                let listened = self.poll(Some(Instant::now())).and_then(|said| self.listen(said));
+                self.keep(listened)?;
+            }
+            return Ok(Some(Event::Kick));
+        }
         loop {
-            let heard = self.listen();
-            let heard = self.keep(heard)?;
-            if ready || heard.is_some() {
+            let said = self.poll(deadline)?;
+            let listened = self.listen(said);
+            let rung = self.keep(listened)?;
+            let woken = said.woken && self.waker.answer();
+            // What the remote rang for before it ended comes first.
+            if rung || woken {
                 return Ok(Some(Event::Kick));
             }
             if let Some(end) = self.take_end() {
@@ -407,22 +450,6 @@ impl Backend for Qemu {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
-            let (Some(emulator), Some(estate)) = (&self.emulator, &self.estate) else { return Err(nobody()) };
-            let look = self.watchdog.next(&estate.page);
-            let until = deadline.into_iter().chain(look).min();
-            let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut fds = vec![
-                fd(self.waker.as_fd()),
-                fd(emulator.mailbox.as_fd()),
-                fd(emulator.qmp.as_fd()),
-                fd(emulator.program.as_fd()),
-            ];
-            fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
-            let port = emulator.debug_port.borrow();
-            fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
-            poll_until(&mut fds, until).map_err(|refused| system(refused.operation, refused.errno))?;
-            drop(port);
-            ready = self.waker.answer();
         }
     }
 

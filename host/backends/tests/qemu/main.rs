@@ -8,6 +8,7 @@ use libtest_mimic::{Arguments, Trial};
 use sidecore_backends::qemu::{self, Board};
 
 mod bench;
+mod boards;
 mod ends;
 mod executor;
 mod runs;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     if let Some(error) = &missing {
         println!("skipped, all of them: {error}");
     }
-    let tests = [runs::TESTS, ends::TESTS, executor::TESTS].concat();
+    let tests = [runs::TESTS, boards::TESTS, ends::TESTS, executor::TESTS].concat();
     let trial = |(name, test): &(&str, fn())| {
         let test = *test;
         let run = move || {

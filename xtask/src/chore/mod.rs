@@ -12,6 +12,7 @@ mod layers;
 mod loom;
 mod ordinary;
 mod prose;
+mod size;
 mod test;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ pub(crate) const CHORES: &[Chore] = &[
     test::CHORE,
     images::CHORE,
     bench::CHORE,
+    size::CHORE,
     loom::CHORE,
     fuzz::CHORE,
     ordinary::CHORE,

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Chore, images, loom};
+use super::{Chore, images, loom, size};
 use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
@@ -27,6 +27,8 @@ pub(super) const PROGRAMS: &[&str] = &["--workspace", "--lib", "--bins", "--test
 
 pub(super) fn steps(report: &mut Report, quick: bool) {
     images::steps(report);
+    images::boards(report);
+    size::steps(report);
     report.step("tests", |step| step.test(source::cargo().arg("test").args(PROGRAMS).arg("--no-fail-fast")));
     report.step("documentation's examples", |step| {
         step.test(source::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))

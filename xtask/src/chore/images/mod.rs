@@ -40,13 +40,7 @@ pub(crate) const CHORE: Chore = Chore {
 };
 
 /// Instruction sets other than this machine's that there is a platform of the SDK for.
-const TARGETS: &[&str] = &[
-    "aarch64-unknown-none",
-    "armv7r-none-eabihf",
-    "riscv32imac-unknown-none-elf",
-    "thumbv7em-none-eabihf",
-    "thumbv8m.main-none-eabihf",
-];
+const TARGETS: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
 
 fn arguments(command: Command) -> Command {
     let target = Arg::new("target")
@@ -82,9 +76,20 @@ fn build(step: &mut Step) -> Result<()> {
     list(&directory()?.join(&target).join("release"))
 }
 
+/// Builds the images for every instruction set that there is a compiler for.
+pub(super) fn boards(report: &mut Report) {
+    for triple in TARGETS {
+        let name = format!("images for {triple}");
+        match Toolchain::of(triple) {
+            Ok(_) => report.step(name, |step| build_for(step, triple)),
+            Err(error) => report.not_run(&name, error),
+        }
+    }
+}
+
 /// Builds all images for another instruction set; they lie in `target/images/<target>/firmware`.
 fn build_for(step: &mut Step, target: &str) -> Result<()> {
-    let toolchain = Toolchain::of(step, target)?;
+    let toolchain = Toolchain::of(target)?;
     let mut cargo = toolchain.cargo_build(target, &[remapped()]);
     cargo.args(["--profile", "firmware", "--bins", "--manifest-path", MANIFEST]);
     step.run(cargo.arg("--target-dir").arg(directory()?))?;

@@ -11,21 +11,21 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::toolchain::Compiler;
-use crate::{report::Step, source};
+use crate::source;
 
 /// What of `core` a build needs, by the beginnings of their names.
 const LIBRARIES: &[&str] = &["libcore-", "libcompiler_builtins-"];
 
 /// The folder to be named as `--sysroot`, with `core` for this target in it. Built once for each compiler, in half a
 /// minute; libraries fit no compiler but the one that made them.
-pub(super) fn of(step: &Step, compiler: &Compiler, target: &str) -> Result<PathBuf> {
+pub(super) fn of(compiler: &Compiler, target: &str) -> Result<PathBuf> {
     let sysroot = source::target_directory(source::MAIN)?.join("sysroot").join(identity(compiler)?);
     let folder = sysroot.join("lib/rustlib").join(target).join("lib");
     if !folder.exists() {
-        println!("building core for {target} with {}", compiler.rustc.display());
+        eprintln!("building core for {target} with {}", compiler.rustc.display());
         // Side by side with others that do the same; whoever is last finds it done.
         let scratch = sysroot.join(format!("scratch-{}-{target}", process::id()));
-        let built = build(step, compiler, target, &scratch, &folder);
+        let built = build(compiler, target, &scratch, &folder);
         fs::remove_dir_all(&scratch).ok();
         built?;
     }
@@ -42,7 +42,7 @@ fn identity(compiler: &Compiler) -> Result<String> {
 }
 
 /// Has cargo build an empty crate and `core` with it, and takes what it made of `core`.
-fn build(step: &Step, compiler: &Compiler, target: &str, scratch: &Path, folder: &Path) -> Result<()> {
+fn build(compiler: &Compiler, target: &str, scratch: &Path, folder: &Path) -> Result<()> {
     let write = |name: &str, text: &str| {
         let path = scratch.join(name);
         fs::create_dir_all(path.parent().unwrap_or(scratch))
@@ -60,7 +60,10 @@ fn build(step: &Step, compiler: &Compiler, target: &str, scratch: &Path, folder:
     cargo.env("RUSTC_BOOTSTRAP", "1");
     // What link-time optimization reads.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
-    step.run(&mut cargo)?;
+    let status = cargo.status().with_context(|| compiler.cargo.display().to_string())?;
+    if !status.success() {
+        bail!("core for {target} does not build: {} ended with {status}", compiler.cargo.display());
+    }
 
     let libraries = scratch.join("libraries");
     fs::create_dir(&libraries).with_context(|| libraries.display().to_string())?;

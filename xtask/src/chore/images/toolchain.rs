@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::sysroot;
-use crate::{report::Step, source};
+use crate::source;
 
 /// A compiler with a `core` for the target, and a linker.
 pub(crate) struct Toolchain {
@@ -43,7 +43,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// There is neither; the message says what to install. Or `core` cannot be built.
-    pub(crate) fn of(step: &Step, target: &str) -> Result<Self> {
+    pub(crate) fn of(target: &str) -> Result<Self> {
         let chosen = Compiler::chosen();
         if chosen.sysroot()?.join("lib/rustlib").join(target).join("lib").exists() {
             return Ok(Self { compiler: chosen, sysroot: None, linker: None });
@@ -56,7 +56,7 @@ impl Toolchain {
         if Command::new(linker).arg("--version").output().is_err() {
             bail!("there is no {linker} to link firmware with: on Debian `apt-get install lld`");
         }
-        let sysroot = sysroot::of(step, &compiler, target)?;
+        let sysroot = sysroot::of(&compiler, target)?;
         Ok(Self { compiler, sysroot: Some(sysroot), linker: Some(linker) })
     }
 

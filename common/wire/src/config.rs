@@ -7,6 +7,7 @@
 use crate::{
     Fault, Malformed,
     bytes::{put, u8_at, u16_at, u32_at},
+    layout::{Kind, Record, field},
 };
 
 /// Sizes of the buffers, 11 bytes, packed: its 32-bit words are *not* aligned.
@@ -28,6 +29,19 @@ impl RpmsgConfig {
 
     /// The known version.
     pub const VERSION: u8 = 1;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "rpmsg_config",
+        text: "the configuration space of an rpmsg device that offers F_BUFSZ; provisional",
+        size: Self::SIZE,
+        fields: &[
+            field("version", at::VERSION, Kind::U8),
+            field("size", at::SIZE, Kind::U16),
+            field("txbuf_size", at::TXBUF_SIZE, Kind::U32),
+            field("rxbuf_size", at::RXBUF_SIZE, Kind::U32),
+        ],
+    };
 
     /// A configuration of the known version with these buffer sizes, both as the remote sees them.
     #[must_use]

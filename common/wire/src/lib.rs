@@ -20,6 +20,7 @@
 //! | [`config`] | the configuration space of the rpmsg device |
 //! | [`resource_table`] | the resource table, version 1, with all its entries |
 //! | [`sandbox`] | the hand-over page of the sandbox (our own) |
+//! | [`layout`] | all of them as data, for other languages |
 #![no_std]
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ extern crate std;
 
 pub mod config;
 pub mod features;
+pub mod layout;
 pub mod name_service;
 pub mod resource_table;
 pub mod rpmsg;

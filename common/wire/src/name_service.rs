@@ -7,6 +7,7 @@ use core::{error, fmt, hash::Hash};
 
 use crate::{
     bytes::{put, take, u32_at},
+    layout::{Kind, Record, field},
     text,
 };
 
@@ -30,6 +31,18 @@ pub struct Announcement {
 impl Announcement {
     /// Bytes on the wire. A message of any other length is no announcement (Linux drops it, too).
     pub const SIZE: usize = 40;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "announcement",
+        text: "the payload of a message to the name service",
+        size: Self::SIZE,
+        fields: &[
+            field("name", at::NAME, Kind::Bytes(Name::SIZE)),
+            field("addr", at::ADDR, Kind::U32),
+            field("flags", at::FLAGS, Kind::U32),
+        ],
+    };
 
     /// Reads an announcement; the name is read as [`Name::from_wire`] does.
     #[must_use]

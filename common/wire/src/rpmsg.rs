@@ -4,7 +4,10 @@
 //! rpmsg-lite keep notes of their own in `reserved` of a message that they have received, where the peer can read and
 //! change them: nobody should believe that word.
 
-use crate::bytes::{put, u16_at, u32_at};
+use crate::{
+    bytes::{put, u16_at, u32_at},
+    layout::{Kind, Record, field},
+};
 
 /// "Any address": as a source, give me one; as a destination, not known yet.
 pub const ADDR_ANY: u32 = 0xFFFF_FFFF;
@@ -39,6 +42,20 @@ pub struct Header {
 impl Header {
     /// Bytes on the wire.
     pub const SIZE: usize = 16;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "rpmsg_header",
+        text: "the header of a message",
+        size: Self::SIZE,
+        fields: &[
+            field("src", at::SRC, Kind::U32),
+            field("dst", at::DST, Kind::U32),
+            field("reserved", at::RESERVED, Kind::U32),
+            field("len", at::LEN, Kind::U16),
+            field("flags", at::FLAGS, Kind::U16),
+        ],
+    };
 
     /// Reads a header; every 16 bytes are one.
     #[inline]

@@ -20,6 +20,7 @@
 use crate::{
     Fault, Malformed,
     bytes::{put, u32_at, u64_at},
+    layout::{Kind, Record, field},
 };
 
 /// Bytes of the page.
@@ -100,6 +101,37 @@ pub const FAULT: usize = 2080;
 pub const FAULT_WORDS: usize = 5;
 /// `u32`: not zero where [`FAULT`] was written.
 pub const FAULT_VALID: usize = FAULT + 8 * FAULT_WORDS;
+
+/// The page as data: every word of it.
+pub const LAYOUT: Record = Record {
+    name: "sandbox_page",
+    text: "the hand-over page of the sandbox, our own",
+    size: SIZE,
+    fields: &[
+        field("magic", MAGIC, Kind::U32),
+        field("version", VERSION, Kind::U32),
+        field("table_da", TABLE_DA, Kind::U64),
+        field("table_len", TABLE_LEN, Kind::U32),
+        field("tick_hz", TICK_HZ, Kind::U64),
+        field("cpu_count", CPU_COUNT, Kind::U32),
+        field("doorbell_in", DOORBELL_IN, Kind::I32),
+        field("doorbell_out", DOORBELL_OUT, Kind::I32),
+        field("host_asleep", HOST_ASLEEP, Kind::U32),
+        field("remote_asleep", REMOTE_ASLEEP, Kind::U32),
+        field("watchdog_period_ms", WATCHDOG_PERIOD_MS, Kind::U32),
+        field("watchdog_count", WATCHDOG_COUNT, Kind::U32),
+        field("state", STATE, Kind::U32),
+        field("exit_code", EXIT_CODE, Kind::I32),
+        field("panic_len", PANIC_LEN, Kind::U32),
+        field("panic_text", PANIC_TEXT, Kind::Bytes(PANIC_TEXT_END - PANIC_TEXT)),
+        field("stack_top", STACK_TOP, Kind::U64),
+        field("stack_size", STACK_SIZE, Kind::U64),
+        field("memories_count", MEMORIES_COUNT, Kind::U32),
+        field("memories", MEMORIES, Kind::Bytes(MEMORY_SIZE * MEMORIES_MAX)),
+        field("fault", FAULT, Kind::Bytes(8 * FAULT_WORDS)),
+        field("fault_valid", FAULT_VALID, Kind::U32),
+    ],
+};
 
 /// What the boot stub writes into a fresh page; all else in it begins as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,10 @@
 
 use core::{error, fmt};
 
-use crate::bytes::{put, u16_at, u32_at, u64_at};
+use crate::{
+    bytes::{put, u16_at, u32_at, u64_at},
+    layout::{Kind, Record, field},
+};
 
 /// Descriptor flag: the chain goes on at `next`.
 pub const DESC_NEXT: u16 = 1;
@@ -38,6 +41,19 @@ pub struct Descriptor {
 impl Descriptor {
     /// Bytes in the ring.
     pub const SIZE: usize = 16;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "descriptor",
+        text: "a descriptor of a ring",
+        size: Self::SIZE,
+        fields: &[
+            field("addr", at::ADDR, Kind::U64),
+            field("len", at::LEN, Kind::U32),
+            field("flags", at::FLAGS, Kind::U16),
+            field("next", at::NEXT, Kind::U16),
+        ],
+    };
 
     /// Reads a descriptor; every 16 bytes are one.
     #[inline]
@@ -76,6 +92,14 @@ pub struct UsedElement {
 impl UsedElement {
     /// Bytes in the ring.
     pub const SIZE: usize = 8;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "used_element",
+        text: "a slot of a used ring",
+        size: Self::SIZE,
+        fields: &[field("id", at::USED_ID, Kind::U32), field("len", at::USED_LEN, Kind::U32)],
+    };
 
     /// Reads an element; every 8 bytes are one.
     #[inline]

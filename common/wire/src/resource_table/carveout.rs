@@ -1,5 +1,8 @@
 use super::FixedName;
-use crate::bytes::{put, take, u32_at};
+use crate::{
+    bytes::{put, take, u32_at},
+    layout::{Kind, Record, field},
+};
 
 /// Memory that must be there before the firmware starts: 56 bytes, the type included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +27,22 @@ impl Carveout {
 
     /// The type with which the entry begins.
     pub const KIND: u32 = 0;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "carveout",
+        text: "an entry of a resource table: memory that must be there",
+        size: Self::SIZE,
+        fields: &[
+            field("type", at::KIND, Kind::U32),
+            field("da", at::DA, Kind::U32),
+            field("pa", at::PA, Kind::U32),
+            field("len", at::LEN, Kind::U32),
+            field("flags", at::FLAGS, Kind::U32),
+            field("reserved", at::RESERVED, Kind::U32),
+            field("name", at::NAME, Kind::Bytes(FixedName::SIZE)),
+        ],
+    };
 
     /// Reads an entry. The type at its beginning is the caller's to check.
     #[must_use]

@@ -1,5 +1,8 @@
 use super::FixedName;
-use crate::bytes::{put, take, u32_at};
+use crate::{
+    bytes::{put, take, u32_at},
+    layout::{Kind, Record, field},
+};
 
 /// Registers or memory of the machine that the firmware must be able to reach: 56 bytes, the type included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +27,22 @@ impl Devmem {
 
     /// The type with which the entry begins.
     pub const KIND: u32 = 1;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "devmem",
+        text: "an entry of a resource table: registers or memory of the machine",
+        size: Self::SIZE,
+        fields: &[
+            field("type", at::KIND, Kind::U32),
+            field("da", at::DA, Kind::U32),
+            field("pa", at::PA, Kind::U32),
+            field("len", at::LEN, Kind::U32),
+            field("flags", at::FLAGS, Kind::U32),
+            field("reserved", at::RESERVED, Kind::U32),
+            field("name", at::NAME, Kind::Bytes(FixedName::SIZE)),
+        ],
+    };
 
     /// Reads an entry. The type at its beginning is the caller's to check.
     #[must_use]

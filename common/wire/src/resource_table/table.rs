@@ -4,6 +4,7 @@ use super::{Carveout, Devmem, Trace, Vdev, VdevHeader, vendor};
 use crate::{
     Fault, Malformed,
     bytes::{put, u32_at},
+    layout::{Kind, Record, field},
 };
 
 /// What a table begins with, 16 bytes; the offsets of the entries follow.
@@ -23,6 +24,19 @@ impl Header {
 
     /// The known version.
     pub const VERSION: u32 = 1;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "table_header",
+        text: "what a resource table begins with; the offsets of the entries follow",
+        size: Self::SIZE,
+        fields: &[
+            field("version", at::VERSION, Kind::U32),
+            field("count", at::COUNT, Kind::U32),
+            field("reserved_0", at::RESERVED_0, Kind::U32),
+            field("reserved_1", at::RESERVED_1, Kind::U32),
+        ],
+    };
 
     /// A header of the known version.
     #[must_use]

@@ -1,5 +1,8 @@
 use super::FixedName;
-use crate::bytes::{put, take, u32_at};
+use crate::{
+    bytes::{put, take, u32_at},
+    layout::{Kind, Record, field},
+};
 
 /// A buffer in which the firmware writes a trace as text: 48 bytes, the type included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,6 +23,20 @@ impl Trace {
 
     /// The type with which the entry begins.
     pub const KIND: u32 = 2;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "trace",
+        text: "an entry of a resource table: a buffer of text",
+        size: Self::SIZE,
+        fields: &[
+            field("type", at::KIND, Kind::U32),
+            field("da", at::DA, Kind::U32),
+            field("len", at::LEN, Kind::U32),
+            field("reserved", at::RESERVED, Kind::U32),
+            field("name", at::NAME, Kind::Bytes(FixedName::SIZE)),
+        ],
+    };
 
     /// Reads an entry. The type at its beginning is the caller's to check.
     #[must_use]

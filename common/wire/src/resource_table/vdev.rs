@@ -9,6 +9,7 @@ use super::vring::{self, Vring};
 use crate::{
     Fault, Malformed,
     bytes::{put, take, u8_at, u32_at},
+    layout::{Kind, Record, field},
     status::Status,
 };
 
@@ -75,6 +76,24 @@ impl VdevHeader {
 
     /// The type with which the entry begins.
     pub const KIND: u32 = 3;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "vdev",
+        text: "an entry of a resource table: a virtio device; its rings and configuration space follow",
+        size: Self::SIZE,
+        fields: &[
+            field("type", offset::KIND, Kind::U32),
+            field("id", ID, Kind::U32),
+            field("notifyid", NOTIFYID, Kind::U32),
+            field("dfeatures", DFEATURES, Kind::U32),
+            field("gfeatures", GFEATURES, Kind::U32),
+            field("config_len", CONFIG_LEN, Kind::U32),
+            field("status", STATUS, Kind::U8),
+            field("num_of_vrings", NUM_VRINGS, Kind::U8),
+            field("reserved", RESERVED, Kind::Bytes(2)),
+        ],
+    };
 
     /// Reads the fixed part of an entry. The type at its beginning is the caller's to check.
     #[must_use]

@@ -1,7 +1,10 @@
 //! One ring of a virtio device, as its vdev entry describes it.
 
 use self::offset::{ALIGN, DA, NOTIFYID, NUM, PA};
-use crate::bytes::{put, u32_at};
+use crate::{
+    bytes::{put, u32_at},
+    layout::{Kind, Record, field},
+};
 
 /// Bytes of a ring's description.
 pub const SIZE: usize = 20;
@@ -39,6 +42,20 @@ pub struct Vring {
 impl Vring {
     /// Bytes in the entry.
     pub const SIZE: usize = SIZE;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "vring",
+        text: "a ring of a vdev entry",
+        size: Self::SIZE,
+        fields: &[
+            field("da", DA, Kind::U32),
+            field("align", ALIGN, Kind::U32),
+            field("num", NUM, Kind::U32),
+            field("notifyid", NOTIFYID, Kind::U32),
+            field("pa", PA, Kind::U32),
+        ],
+    };
 
     /// Reads a ring's description; every 20 bytes are one.
     #[must_use]

@@ -1,5 +1,7 @@
 extern crate std;
 
+mod clauses;
+
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

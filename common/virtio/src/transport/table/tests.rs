@@ -2,6 +2,7 @@ extern crate std;
 
 use std::boxed::Box;
 use std::string::ToString;
+use std::vec::Vec;
 
 use sidecore_mem::{Memory, Region};
 use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_NS};
@@ -136,4 +137,26 @@ fn the_buffer_sizes_are_read_from_the_configuration_behind_the_rings() {
     assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Ok(config));
     table.store(20 + 20, 10_u32).unwrap();
     assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Err(RegisterError::ConfigLength { len: 10 }));
+}
+
+#[test]
+fn table_7_each_side_writes_its_own_registers_alone() {
+    let table = table(F_NS as u32, 2, 11);
+    let contents = || table.read_array::<256>(0).unwrap();
+    let changed =
+        |before: &[u8; 256]| -> Vec<usize> { (0..256).filter(|&at| before[at] != contents()[at]).collect() };
+    let driver = Driver::new(&table, 20).unwrap();
+    let device = Device::new(&table, 20).unwrap();
+    let before = contents();
+    driver.begin(F_NS, F_NS).unwrap();
+    driver.driver_ok();
+    assert_eq!(changed(&before), [20 + offset::GFEATURES, 20 + offset::STATUS]);
+
+    let before = contents();
+    assert_eq!(device.poll(), Change::Started);
+    assert_eq!(device.accepted(), Ok(F_NS));
+    assert_eq!(changed(&before), []);
+    device.set_needs_reset();
+    assert_eq!(changed(&before), [20 + offset::STATUS]);
+    assert_eq!(contents()[20 + offset::STATUS] ^ before[20 + offset::STATUS], Status::NEEDS_RESET.0);
 }

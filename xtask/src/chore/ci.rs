@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, fuzz, layers, none, ordinary, prose, test};
+use super::{Chore, deny, docs, files, fuzz, layers, none, ordinary, prose, protocol, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -23,6 +23,7 @@ pub(crate) const CHORE: Chore = Chore {
         report.step("lock files", lock_files);
         layers::steps(report);
         files::steps(report);
+        protocol::steps(report);
         deny::steps(report);
         report.step("clippy", clippy);
         cross(report);

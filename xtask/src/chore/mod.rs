@@ -12,6 +12,7 @@ mod layers;
 mod loom;
 mod ordinary;
 mod prose;
+mod protocol;
 mod size;
 mod test;
 
@@ -35,6 +36,7 @@ pub(crate) const CHORES: &[Chore] = &[
     docs::CHORE,
     deny::CHORE,
     prose::CHORE,
+    protocol::CHORE,
     ci::CHORE,
 ];
 

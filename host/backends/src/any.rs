@@ -93,6 +93,14 @@ impl Backend for Any {
         on!(self, remote => remote.attach())
     }
 
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        on!(self, remote => remote.table())
+    }
+
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        on!(self, remote => remote.place(memories))
+    }
+
     fn detach(&mut self) -> Result<(), BackendError> {
         on!(self, remote => remote.detach())
     }

@@ -4,6 +4,7 @@
 
 pub mod qemu;
 pub mod sandbox;
+pub mod shm;
 pub mod sim;
 
 mod any;
@@ -21,7 +22,7 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: &[Kind] = &[sandbox::KIND, qemu::KIND, sim::KIND];
+pub const KINDS: &[Kind] = &[sandbox::KIND, qemu::KIND, shm::KIND, sim::KIND];
 
 #[cfg(test)]
 mod tests {

@@ -7,3 +7,4 @@ mod capture;
 mod hostile;
 mod messages;
 mod services;
+mod shm;

@@ -263,8 +263,8 @@ impl Qemu {
 
     /// Sleeps until somebody has something to say, at most until the deadline, and says who; without one it only looks.
     fn poll(&self, deadline: Option<Instant>) -> Result<Said, BackendError> {
-        let (Some(emulator), Some(estate)) = (&self.emulator, &self.estate) else { return Err(nobody()) };
-        let until = deadline.into_iter().chain(self.watchdog.next(&estate.page)).min();
+        let Some(emulator) = &self.emulator else { return Err(nobody()) };
+        let until = deadline.map_or(self.watchdog.next(), |deadline| deadline.min(self.watchdog.next()));
         let port = emulator.debug_port.borrow();
         let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds = vec![
@@ -275,7 +275,7 @@ impl Qemu {
         ];
         fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
         fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
-        poll_until(&mut fds, until).map_err(|refused| system(refused.operation, refused.errno))?;
+        poll_until(&mut fds, Some(until)).map_err(|refused| system(refused.operation, refused.errno))?;
         let said = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Said { woken: said(0), rung: said(1), emulator: said(2) || said(3), others: said(4) || said(5) })
     }

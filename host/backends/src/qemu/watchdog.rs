@@ -23,6 +23,8 @@ pub(super) struct Watchdog {
 
 /// Of the time in question the emulator has to have run for this part, in percent.
 const AWAKE: u32 = 50;
+/// How often a look is taken whether there is a promise: nobody rings when one is made.
+const UNPROMISED: Duration = Duration::from_millis(200);
 /// Shorter promises than this one are taken for it: nobody looks more often.
 const SHORTEST: Duration = Duration::from_millis(20);
 
@@ -31,22 +33,23 @@ impl Watchdog {
         Self { default, count: 0, since: None, next: Instant::now() }
     }
 
-    /// When to look next; `None` while there is nothing to look for.
-    pub(super) fn next(&self, page: &Region<Arc<Mapping>>) -> Option<Instant> {
-        self.period(page).map(|_| self.next)
+    /// When to look next.
+    pub(super) fn next(&self) -> Instant {
+        self.next
     }
 
     /// Whether the promise is broken, as of now.
     pub(super) fn bites(&mut self, page: &Region<Arc<Mapping>>, program: &Tied) -> bool {
         let now = Instant::now();
-        let Some(period) = self.period(page) else {
-            self.since = None;
-            return false;
-        };
         if now < self.next {
             return false;
         }
-        self.next = now + period / 4;
+        let period = self.period(page);
+        self.next = now + period.map_or(UNPROMISED, |period| period / 4);
+        let Some(period) = period else {
+            self.since = None;
+            return false;
+        };
         let (Ok(count), Ok(ran)) = (page.load::<u32>(page::WATCHDOG_COUNT), program.cpu_time()) else {
             return false;
         };

@@ -20,7 +20,7 @@ tests! {
 fn runs(board: &str, at: u64, entry: u64, image: &[u8]) {
     let board = Board::find(board).unwrap();
     if let Err(error) = qemu::check(&board) {
-        println!("skipped: {error}");
+        eprintln!("not run: {}: {error}", board.name);
         return;
     }
     let mut qemu = Qemu::new(Config::new(board)).unwrap();

@@ -18,18 +18,18 @@ fn main() -> ExitCode {
     if let Some(board) = std::env::var_os(executor::VICTIM) {
         return executor::victim(&board);
     }
-    let missing = qemu::check(&Board::find("mps2-an386").unwrap()).err();
-    if let Some(error) = &missing {
-        println!("skipped, all of them: {error}");
-    }
     let tests = [runs::TESTS, boards::TESTS, ends::TESTS, executor::TESTS].concat();
+    if let Err(error) = qemu::check(&Board::find("mps2-an386").unwrap()) {
+        eprintln!("not run: {} tests of boards: {error}", tests.len());
+        return ExitCode::SUCCESS;
+    }
     let trial = |(name, test): &(&str, fn())| {
         let test = *test;
         let run = move || {
             test();
             Ok(())
         };
-        Trial::test(*name, run).with_ignored_flag(missing.is_some())
+        Trial::test(*name, run)
     };
     libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit_code()
 }

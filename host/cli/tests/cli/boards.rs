@@ -1,0 +1,131 @@
+//! The same images on every board that this machine has: what they do is what they do in the sandbox.
+//!
+//! `cargo xtask images --all` builds them. A board without images, or without its emulator, is told as not run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::bench::{Place, sidecore};
+
+/// A board with images for it.
+struct Board {
+    on: String,
+    images: PathBuf,
+}
+
+/// Every board that can be run here, each in its turn.
+fn on_every_board(test: impl Fn(&Board)) {
+    let output = sidecore().args(["boards", "--json"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for row in document["boards"].as_array().unwrap() {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        let (on, target) = (text("on"), text("target"));
+        if on == "sandbox" {
+            continue;
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_sidecore"));
+        let images = program.ancestors().nth(2).unwrap().join("images").join(&target).join("firmware");
+        if row["runs"] != true {
+            eprintln!("not run: {on}: {}", text("why"));
+        } else if !images.join("echo").exists() {
+            eprintln!("not run: {on}: no images; cargo xtask images --target {target}");
+        } else {
+            test(&Board { on, images });
+        }
+    }
+}
+
+impl Board {
+    fn command(&self, verb: &str, image: &str) -> assert_cmd::Command {
+        let mut command = sidecore();
+        command.args([verb, "--on", &self.on]).arg(self.images.join(image));
+        command
+    }
+}
+
+#[test]
+fn consoles_arguments_and_files_work_on_every_board() {
+    let place = Place::new();
+    let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    place.write("from", &bytes);
+    let directory = place.path().to_str().unwrap();
+    on_every_board(|board| {
+        let on = &board.on;
+        let output = board.command("run", "hello").args(["--", "Ann"]).output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "Hello from the remote, Ann!\n",
+            "{on}: {output:?}"
+        );
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{on}: {output:?}");
+
+        let output = board.command("run", "cat").write_stdin(&bytes[..]).output().unwrap();
+        assert!(output.status.success() && output.stdout == bytes, "{on}: {:?}", output.status);
+
+        let mut copy = board.command("run", "copy");
+        let output = copy.args(["--dir", directory, "--", "from", "to"]).output().unwrap();
+        assert!(output.status.success(), "{on}: {output:?}");
+        assert!(fs::read(place.path().join("to")).unwrap() == bytes, "{on}");
+        fs::remove_file(place.path().join("to")).unwrap();
+
+        let checksum = |output: &[u8]| {
+            let text = String::from_utf8_lossy(output).into_owned();
+            text.split(',').next().map(str::to_owned)
+        };
+        let here = sidecore().args(["run", "matmul"]).output().unwrap();
+        let there = board.command("run", "matmul").output().unwrap();
+        assert_eq!(checksum(&there.stdout), checksum(&here.stdout), "{on}");
+    });
+}
+
+#[test]
+fn round_trips_are_answered_on_every_board() {
+    on_every_board(|board| {
+        let on = &board.on;
+        let output =
+            board.command("ping", "echo").args(["--json", "-c", "300", "-s", "0,max"]).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{on}: {error}: {output:?}"));
+        let counts: Vec<_> =
+            document["results"].as_array().unwrap().iter().map(|row| &row["count"]).collect();
+        assert_eq!(counts, [300, 300], "{on}");
+        let output =
+            board.command("ping", "echo").args(["-c", "300", "-s", "64", "--flood"]).output().unwrap();
+        assert!(output.status.success(), "{on}: {output:?}");
+    });
+}
+
+#[test]
+fn every_end_is_told_on_every_board() {
+    on_every_board(|board| {
+        let nowhere = 0xf000_0000_u32.to_string();
+        let ends: [(&[&str], i32, &str); 6] = [
+            (&["exit", "3"], 3, ""),
+            (&["fault", &nowhere], 139, "it accessed 0xf0000000, which it may not, at pc 0x"),
+            (&["illegal"], 132, "an instruction that it cannot execute, at pc 0x"),
+            (&["panic"], 134, "own words (not checked):\n    src/bin/crash.rs:"),
+            (&["abort"], 134, "aborted, as it was told"),
+            (&["hang"], 124, "it did not feed its watchdog in time, at pc 0x"),
+        ];
+        for (arguments, code, part) in ends {
+            let output = board.command("run", "crash").arg("--").args(arguments).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{}: {arguments:?}: {stderr}", board.on);
+            assert!(stderr.contains(part), "{}: {arguments:?}: {stderr}", board.on);
+        }
+    });
+}
+
+#[test]
+fn a_storm_from_a_board_is_told_and_costs_nothing_else() {
+    on_every_board(|board| {
+        for how in ["messages", "nobody", "names"] {
+            let output = board.command("run", "storm").args(["--", how, "3000"]).output().unwrap();
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(stdout.starts_with("3000 sent"), "{}: {how}: {output:?}", board.on);
+            assert!(output.status.success(), "{}: {how}: {output:?}", board.on);
+        }
+    });
+}

@@ -60,6 +60,23 @@ const PLATFORMS: &[Platform] = &[
         installed: "memory.x",
         link_arguments: CORTEX_M,
     },
+    Platform {
+        name: "riscv32-virt",
+        matches: |target| target == "riscv32imac-unknown-none-elf",
+        is_board: true,
+        script: "riscv32-virt.x",
+        installed: "memory.x",
+        // riscv-rt's script, which leaves it to us to name ours.
+        link_arguments: &["--nmagic", "--build-id=sha1", "-Tmemory.x", "-Tlink.x"],
+    },
+    Platform {
+        name: "aarch64-virt",
+        matches: |target| target == "aarch64-unknown-none",
+        is_board: true,
+        script: "aarch64-virt.x",
+        installed: "aarch64-virt.x",
+        link_arguments: &["--nmagic", "--build-id=sha1", "-Taarch64-virt.x"],
+    },
 ];
 
 /// cortex-m-rt's script, which includes ours, and no page alignment: nothing here has pages.

@@ -22,9 +22,6 @@ use super::{Misbehaviour, Native, Platform, ticks};
 pub trait Hardware {
     /// Addresses of the window that both sides share, the page first.
     const WINDOW: Range<usize>;
-    /// Ticks of the clock in a second.
-    const FREQUENCY: u64;
-
     /// Sets the devices up. Called once, before anything else.
     fn start() -> Self;
 
@@ -41,6 +38,9 @@ pub trait Hardware {
 
     /// The time in ticks. Never goes back.
     fn now(&self) -> u64;
+
+    /// Ticks in a second; not 0.
+    fn frequency(&self) -> u64;
 
     /// Executes an instruction that does not exist.
     fn illegal_instruction() -> !;
@@ -129,7 +129,7 @@ impl<H: Hardware> Platform for Board<H> {
 
     fn patience(&self) -> u64 {
         let is_alone = !self.is_filled || self.page.load(page::CPU_COUNT).unwrap_or(0_u32) <= 1;
-        if is_alone { 0 } else { ticks(PATIENCE, H::FREQUENCY) }
+        if is_alone { 0 } else { ticks(PATIENCE, self.hardware.frequency()) }
     }
 
     fn now(&self) -> u64 {
@@ -137,7 +137,7 @@ impl<H: Hardware> Platform for Board<H> {
     }
 
     fn ticks_per_second(&self) -> u64 {
-        H::FREQUENCY
+        self.hardware.frequency()
     }
 
     fn arm_watchdog(&self, period: Duration) {
@@ -145,7 +145,7 @@ impl<H: Hardware> Platform for Board<H> {
         let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
         // Half a period, so that a late wake-up does not look like a hang.
         let half = Duration::from_millis(milliseconds.into()) / 2;
-        self.feed_after.set(ticks(half, H::FREQUENCY).max(1));
+        self.feed_after.set(ticks(half, self.hardware.frequency()).max(1));
         self.feed_watchdog();
         store(&self.page, page::WATCHDOG_PERIOD_MS, milliseconds);
     }

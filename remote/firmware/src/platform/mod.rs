@@ -8,6 +8,8 @@
 //! | --- | --- |
 //! | Linux on x86-64 and AArch64 | `sandbox`: a confined process that its main side observes |
 //! | `thumbv7em-none-eabihf` | `mps2`: a Cortex-M4F on Arm's MPS2 board (AN386) |
+//! | `riscv32imac-unknown-none-elf` | `riscv32_virt`: QEMU's machine for RV32IMAC |
+//! | `aarch64-unknown-none` | `aarch64_virt`: QEMU's machine for a Cortex-A53 |
 //! | `thumbv8m.main-none-eabihf` | `mps2`: a Cortex-M33 on Arm's MPS2 board (AN521) |
 //!
 //! What all boards have in common, which is much, is in `board`.
@@ -31,12 +33,16 @@ pub use stack::{PAINTED, stack_used};
 pub use table::{FILLED, StaticTable};
 pub(crate) use waker::{take_woken, waker};
 
+#[cfg(sidecore_platform = "aarch64-virt")]
+pub mod aarch64_virt;
 #[cfg(sidecore_board)]
 pub mod board;
 #[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
 pub mod mps2;
 #[cfg(sidecore_board)]
 mod register;
+#[cfg(sidecore_platform = "riscv32-virt")]
+pub mod riscv32_virt;
 
 /// The platform of the target that is compiled for.
 #[cfg(sidecore_platform = "sandbox")]
@@ -45,8 +51,12 @@ pub type Native = sandbox::Sandbox;
 #[cfg(sidecore_board)]
 pub type Native = board::Board<Machine>;
 
+#[cfg(sidecore_platform = "aarch64-virt")]
+use aarch64_virt::Virt as Machine;
 #[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
 use mps2::Mps2 as Machine;
+#[cfg(sidecore_platform = "riscv32-virt")]
+use riscv32_virt::Virt as Machine;
 
 /// The memories that firmware and main side share, by device address.
 pub type SharedMap = AddressMap<(), SHARED_MAX>;

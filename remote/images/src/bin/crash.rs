@@ -11,6 +11,9 @@ image! { main: main }
 
 const USAGE: &str = "crash fault [ADDRESS] | illegal | syscall | stack | panic | abort | hang | exit CODE";
 
+/// Where there is nothing: in the sandbox the first page, on boards what no board has.
+const NOWHERE: u32 = if cfg!(target_os = "none") { 0xF000_0000 } else { 0 };
+
 /// How soon a hang is found.
 const WATCHDOG: Duration = Duration::from_millis(200);
 
@@ -20,6 +23,7 @@ fn main(remote: Remote) -> Result<i32, Error> {
         let how = line.at(0);
         trace!("crash: {}", how.escape_ascii());
         match (how, line.number(1, 0_u32)) {
+            (b"fault", Some(0)) => machine.misbehave(Misbehaviour::BadAccess(NOWHERE.into())),
             (b"fault", Some(address)) => machine.misbehave(Misbehaviour::BadAccess(address.into())),
             (b"illegal", _) => machine.misbehave(Misbehaviour::IllegalInstruction),
             (b"syscall", _) => machine.misbehave(Misbehaviour::ForbiddenCall),

@@ -40,7 +40,12 @@ pub(crate) const CHORE: Chore = Chore {
 };
 
 /// Instruction sets other than this machine's that there is a platform of the SDK for.
-const TARGETS: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
+const TARGETS: &[&str] = &[
+    "aarch64-unknown-none",
+    "riscv32imac-unknown-none-elf",
+    "thumbv7em-none-eabihf",
+    "thumbv8m.main-none-eabihf",
+];
 
 fn arguments(command: Command) -> Command {
     let target = Arg::new("target")

@@ -79,7 +79,6 @@ pub struct Mps2 {
 
 impl Hardware for Mps2 {
     const WINDOW: core::ops::Range<usize> = WINDOW;
-    const FREQUENCY: u64 = FREQUENCY;
 
     fn start() -> Self {
         UART.divider.write(DIVIDER);
@@ -132,6 +131,10 @@ impl Hardware for Mps2 {
             self.wraps.set(self.wraps.get().wrapping_add(1));
         }
         u64::from(self.wraps.get()) << 32 | u64::from(count)
+    }
+
+    fn frequency(&self) -> u64 {
+        FREQUENCY
     }
 
     fn illegal_instruction() -> ! {

@@ -50,6 +50,9 @@ sidecore_remoteproc::codes! {
     error 615 DEBUGGER "debugger"
         "The remote cannot be debugged."
         "Boards have a debug port (--on qemu:BOARD); the debugger is gdb-multiarch: apt install gdb-multiarch.";
+    error 616 PROJECT "project"
+        "The firmware project cannot be made."
+        "The message has the reason: give a directory that is not there yet, and the SDK's tree with --sdk.";
 }
 
 /// The tables of all crates.

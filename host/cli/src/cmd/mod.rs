@@ -16,6 +16,7 @@ mod gdb;
 mod images;
 mod inspect;
 mod man;
+mod new;
 mod ping;
 mod run;
 
@@ -47,6 +48,7 @@ enum Command {
     Inspect(inspect::Args),
     Images(images::Args),
     Boards(boards::Args),
+    New(new::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -62,6 +64,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
             Self::Boards(args) => boards::run(args),
+            Self::New(args) => new::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Completions(args) => completions::run(args),
@@ -78,7 +81,7 @@ impl Command {
             Self::Boards(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
-            Self::Run(_) | Self::Gdb(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Run(_) | Self::Gdb(_) | Self::New(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

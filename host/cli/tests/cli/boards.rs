@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -128,4 +129,55 @@ fn a_storm_from_a_board_is_told_and_costs_nothing_else() {
             assert!(output.status.success(), "{}: {how}: {output:?}", board.on);
         }
     });
+}
+
+/// This tree, in which the SDK is.
+const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+#[test]
+fn a_project_builds_and_runs_with_the_two_commands_that_are_printed() {
+    let place = Place::new();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut new = sidecore();
+    new.args(["new", "blinky", "--board", "mps2-an386", "--sdk", TREE]).current_dir(place.path());
+    let output = new.env("PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let commands = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(commands.lines().count(), 2, "{commands}");
+    if !output.stderr.is_empty() {
+        eprintln!("not run: a project of one's own: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return;
+    }
+    let document = sidecore().args(["boards", "--json"]).output().unwrap().stdout;
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let lines = if document["boards"][1]["runs"] == true { 2 } else { 1 };
+    let script = commands.lines().take(lines).collect::<Vec<_>>().join(" && ");
+    let programs = Path::new(env!("CARGO_BIN_EXE_sidecore")).parent().unwrap().to_owned();
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let mut shell = Command::new("sh");
+    // What was chosen for the tests is not for the project.
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC", "RUSTC_WRAPPER"] {
+        shell.env_remove(name);
+    }
+    let output = shell.args(["-ec", &script]).current_dir(place.path()).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, if lines == 2 { &b"Hello from blinky!\n"[..] } else { b"" });
+}
+
+#[test]
+fn a_project_is_never_made_over_something_else() {
+    let place = Place::new();
+    place.write("taken", "mine");
+    for (arguments, part) in [
+        (&["new", "taken"][..], "File exists"),
+        (&["new", "2fast"], "a name is a letter"),
+        (&["new", "a/.."], "a name is a letter"),
+        (&["new", "fine", "--sdk", "/proc"], "there is no remote/firmware in /proc"),
+    ] {
+        let output = sidecore().args(arguments).current_dir(place.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("error[E0616]") && stderr.contains(part), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
 }

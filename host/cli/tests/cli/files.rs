@@ -106,8 +106,19 @@ fn manual_pages_and_completions_cover_every_verb() {
     let place = Place::new();
     let dir = place.path().join("man/man1");
     assert!(sidecore().arg("man").arg(&dir).output().unwrap().status.success());
-    let verbs =
-        ["boards", "completions", "doctor", "explain", "gdb", "images", "inspect", "man", "ping", "run"];
+    let verbs = [
+        "boards",
+        "completions",
+        "doctor",
+        "explain",
+        "gdb",
+        "images",
+        "inspect",
+        "man",
+        "new",
+        "ping",
+        "run",
+    ];
     let mut expected: Vec<String> = verbs.iter().map(|verb| format!("sidecore-{verb}.1")).collect();
     expected.push("sidecore.1".to_owned());
     let mut pages: Vec<String> =

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sidecore_mem::DeviceAddr;
 use sidecore_os::{End, Ending, SharedMemory, Tied, signal_name};
 use sidecore_remoteproc::{BackendError, Boot, Crash, CrashKind, Event};
@@ -152,11 +152,15 @@ impl Emulator {
         answered.map_err(|trouble| explain(&self.program, trouble))
     }
 
+    /// Halts the machine: whatever came to its end does nothing more.
+    pub(super) fn quiet(&mut self) {
+        // Refused only by an emulator that is going or gone, which halts its machine, too.
+        let _ = self.qmp.ask("stop", Value::Null);
+    }
+
     /// Halts the machine and looks at the registers, as far as that is possible.
     pub(super) fn post_mortem(&mut self, board: &Board, crash: &mut Crash) {
-        if self.qmp.ask("stop", json!(null)).is_err() {
-            return;
-        }
+        self.quiet();
         let Some(Ok(bytes)) = self.debug_port.get_mut().as_mut().map(DebugPort::registers) else { return };
         let (pc, registers) = registers(board.core, &bytes);
         crash.pc = crash.pc.or(pc);

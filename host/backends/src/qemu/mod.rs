@@ -289,8 +289,10 @@ impl Qemu {
         let (rung, hung_up) = (rung.unwrap_or(0), rung.is_err());
         if bytes[..rung].contains(&LOOK_AT_PAGE) {
             self.end = crash::told(board.core, &estate.page);
-            if let Some(Event::Crashed(crash)) = &mut self.end {
-                emulator.post_mortem(board, crash);
+            match &mut self.end {
+                Some(Event::Crashed(crash)) => emulator.post_mortem(board, crash),
+                Some(_) => emulator.quiet(),
+                None => {}
             }
             // Bytes that we sent before the line was open lie in it until QEMU looks again.
             emulator.qmp.nudge().map_err(|trouble| explain(&emulator.program, trouble))?;
@@ -318,6 +320,7 @@ impl Qemu {
                 Ok(Some(Happening::Reset)) => {
                     let mut crash = plain(CrashKind::Reset, 6);
                     crash.allegation = crash::allegation(&estate.page);
+                    emulator.quiet();
                     Some(Event::Crashed(crash))
                 }
                 Err(trouble) => return Err(explain(&emulator.program, trouble)),

@@ -11,6 +11,7 @@ use crate::tests;
 use crate::thumb::{DATA, Firmware, IMAGE, INTSTATUS, PAGE, SHARED, UART};
 
 tests! {
+    a_firmware_that_says_it_ended_does_nothing_more,
     an_exit_is_told_with_its_code,
     a_panic_is_told_with_its_record_and_registers,
     a_fault_is_told_with_its_address,
@@ -31,6 +32,16 @@ fn an_exit_is_told_with_its_code() {
         qemu.wait(None, &mut || false),
         Err(BackendError::WrongState { operation: "wait", state: "halted" })
     ));
+}
+
+fn a_firmware_that_says_it_ended_does_nothing_more() {
+    let firmware = Firmware::at(IMAGE).up().state(2);
+    let spot = firmware.here();
+    let mut qemu = run(&firmware.increment(SHARED).jump(spot));
+    assert_eq!(end(&mut qemu), Event::Exited { code: 0 });
+    let count = shared(&qemu, 0);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(shared(&qemu, 0), count);
 }
 
 fn a_panic_is_told_with_its_record_and_registers() {

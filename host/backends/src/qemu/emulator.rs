@@ -47,12 +47,12 @@ impl Emulator {
         ram: &SharedMemory,
         boot: &Boot,
     ) -> Result<Self, BackendError> {
-        match Self::try_start(board, program, ram, boot, true) {
-            // Some distributions build QEMU without that.
-            Err(BackendError::ExecutorLost { reason, .. }) if reason.contains("-sandbox") => {
-                Self::try_start(board, program, ram, boot, false)
+        let mut differences = Differences::default();
+        loop {
+            match Self::try_start(board, program, ram, boot, differences) {
+                Err(BackendError::ExecutorLost { reason, .. }) if differences.learn(&reason) => {}
+                other => return other,
             }
-            other => other,
         }
     }
 
@@ -61,7 +61,7 @@ impl Emulator {
         program: &Path,
         ram: &SharedMemory,
         boot: &Boot,
-        confined: bool,
+        differences: Differences,
     ) -> Result<Self, BackendError> {
         let pair = || Stream::pair().map_err(|errno| system("connect to QEMU (socketpair)", errno));
         let ((qmp, to_qmp), (debug_port, to_debug_port), (mailbox, to_mailbox)) = (pair()?, pair()?, pair()?);
@@ -75,8 +75,11 @@ impl Emulator {
             arguments.push(fixed);
         }
         arguments.pair("-display", "none");
-        if confined {
+        if !differences.no_seccomp {
             arguments.pair("-sandbox", CONFINED);
+        }
+        if differences.wants_audio {
+            arguments.pair("-audio", "none");
         }
         let (len, fd) = (board.ram.len, arguments.inherit(ram));
         let memory = format!("memory-backend-file,id=ram,size={len},mem-path=/proc/self/fd/{fd},share=on");
@@ -118,7 +121,7 @@ impl Emulator {
             return Err(outdated(program_at, &version));
         }
         let debug_port = RefCell::new(Some(DebugPort::new(debug_port)));
-        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined })
+        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined: !differences.no_seccomp })
     }
 
     /// Has the core begin at its reset, with what was loaded; it runs unless it is to be `held`.
@@ -259,6 +262,24 @@ fn locked_up(why: &str, words: &str) -> Crash {
     Crash { kind, signal: 6, pc: pc.map(DeviceAddr), registers: None, allegation: None }
 }
 
+/// What differs between versions and builds of QEMU, learned from how the last start failed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Differences {
+    /// Some distributions build it without.
+    no_seccomp: bool,
+    /// From version 8.2 on, machines with sound want to be told that there is none; until then they cannot be.
+    wants_audio: bool,
+}
+
+impl Differences {
+    /// Whether there is something new to be tried after this failure.
+    fn learn(&mut self, reason: &str) -> bool {
+        let known = [(&mut self.no_seccomp, "-sandbox"), (&mut self.wants_audio, "no default audio driver")];
+        let new = known.into_iter().find(|(known, sign)| !**known && reason.contains(sign));
+        new.map(|(known, _)| *known = true).is_some()
+    }
+}
+
 /// A command line, and the descriptors that it speaks of.
 #[derive(Default)]
 struct Arguments {
@@ -312,6 +333,15 @@ mod tests {
             in_words(&Ending { how: End::Killed(9), words: String::new() }),
             "it was killed by SIGKILL"
         );
+    }
+
+    #[test]
+    fn every_difference_is_learned_once() {
+        let mut differences = Differences::default();
+        let audio = "it ended with code 1: qemu-system-aarch64: no default audio driver available";
+        assert!(differences.learn(audio) && !differences.learn(audio));
+        assert!(differences.learn("-sandbox on: -sandbox support is not enabled in this QEMU binary"));
+        assert!(!differences.learn("it was killed by SIGKILL"));
     }
 
     #[test]

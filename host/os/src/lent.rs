@@ -7,17 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, SealFlags};
+use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use sidecore_mem::Region;
 
 use crate::bus::{Guarded, is_guarded};
 use crate::{Refused, page_size};
-
-/// File systems whose files are memory (statfs(2)): their pages come from the kernel alone, so that no access waits for
-/// a process that may never answer, as one to a FUSE file would.
-const MEMORY: [i64; 3] = [0x0102_1994, 0x9584_58f6, 0x8584_58f6];
 
 /// Part of a file that another process sent, mapped readable and writable, unmapped when the last owner goes.
 pub struct Lent {
@@ -43,14 +39,16 @@ impl Lent {
     /// `EMEDIUMTYPE`: the file is no memory (a memfd, tmpfs or hugetlbfs). `ENXIO`: it does not have the bytes.
     /// `EPERM`: it can shrink, and this process is not [guarded](crate::guard_bus_errors) against that.
     pub fn map(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<Arc<Self>, Refused> {
-        let looked = "look at lent memory (fstat)";
-        let stat = rustix::fs::fstat(file).map_err(Refused::to(looked))?;
-        let kind = rustix::fs::fstatfs(file).map_err(Refused::to("look at lent memory (fstatfs)"))?.f_type;
-        #[allow(clippy::unnecessary_cast, reason = "the type differs by machine")]
-        let is_memory = MEMORY.contains(&(kind as i64));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !is_memory {
-            return Err(Refused { operation: "use a file as memory", errno: Errno::MEDIUMTYPE });
+        // Only files that are nothing but memory know of seals. Any other may be one (FUSE) of which even the length, and
+        // then each byte, is asked of a process that may never answer.
+        let is_memory = rustix::fs::fcntl_get_seals(file).is_ok();
+        if !is_memory {
+            return Err(Refused {
+                operation: "use a file as memory (F_GET_SEALS)",
+                errno: Errno::MEDIUMTYPE,
+            });
         }
+        let stat = rustix::fs::fstat(file).map_err(Refused::to("look at lent memory (fstat)"))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let end = offset.checked_add(len).filter(|end| *end <= size && len > 0);
         let outside = Refused { operation: "map lent memory (its file is shorter)", errno: Errno::NXIO };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use sidecore_backends::qemu::{self, Board};
 use sidecore_backends::sandbox::{Config, Sandbox};
 use sidecore_processor::Options;
 use sidecore_remoteproc::Backend as _;
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut checks =
         vec![machine(), kernel(), cpus(), seccomp(), executable_memory(), debug_seat(), runtime_dir()];
     checks.extend(sandbox());
+    checks.push(boards());
     checks.push(terminal());
     let missing = checks.iter().any(|check| check.state == State::Missing);
     if args.json {
@@ -230,6 +232,20 @@ fn sandbox() -> Vec<Check> {
         Err(why) => missing(&why),
     });
     checks
+}
+
+/// How many of the boards can be run here.
+fn boards() -> Check {
+    let (mut runs, mut all) = (0, 0);
+    for board in Board::all() {
+        all += 1;
+        runs += u32::from(qemu::check(&board).is_ok());
+    }
+    let found = format!("{runs} of {all} can be emulated");
+    if runs == all {
+        return Check::ok("boards", found);
+    }
+    Check::degraded("boards", found, "`sidecore boards` says which, and what to install for the others.")
 }
 
 /// How long a remote may take to answer, on a machine that is busy with other things.

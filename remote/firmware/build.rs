@@ -70,6 +70,15 @@ const PLATFORMS: &[Platform] = &[
         link_arguments: &["--nmagic", "--build-id=sha1", "-Tmemory.x", "-Tlink.x"],
     },
     Platform {
+        name: "zcu102-r5",
+        matches: |target| target == "armv7r-none-eabihf",
+        is_board: true,
+        script: "zcu102-r5.x",
+        installed: "memory.x",
+        // aarch32-rt's script, which includes ours.
+        link_arguments: &["--nmagic", "--build-id=sha1", "-Tlink.x"],
+    },
+    Platform {
         name: "aarch64-virt",
         matches: |target| target == "aarch64-unknown-none",
         is_board: true,

@@ -9,6 +9,7 @@
 //! | Linux on x86-64 and AArch64 | `sandbox`: a confined process that its main side observes |
 //! | `thumbv7em-none-eabihf` | `mps2`: a Cortex-M4F on Arm's MPS2 board (AN386) |
 //! | `riscv32imac-unknown-none-elf` | `riscv32_virt`: QEMU's machine for RV32IMAC |
+//! | `armv7r-none-eabihf` | `zcu102_r5`: a Cortex-R5F on Xilinx' ZCU102 |
 //! | `aarch64-unknown-none` | `aarch64_virt`: QEMU's machine for a Cortex-A53 |
 //! | `thumbv8m.main-none-eabihf` | `mps2`: a Cortex-M33 on Arm's MPS2 board (AN521) |
 //!
@@ -43,6 +44,8 @@ pub mod mps2;
 mod register;
 #[cfg(sidecore_platform = "riscv32-virt")]
 pub mod riscv32_virt;
+#[cfg(sidecore_platform = "zcu102-r5")]
+pub mod zcu102_r5;
 
 /// The platform of the target that is compiled for.
 #[cfg(sidecore_platform = "sandbox")]
@@ -57,6 +60,8 @@ use aarch64_virt::Virt as Machine;
 use mps2::Mps2 as Machine;
 #[cfg(sidecore_platform = "riscv32-virt")]
 use riscv32_virt::Virt as Machine;
+#[cfg(sidecore_platform = "zcu102-r5")]
+use zcu102_r5::RealTime as Machine;
 
 /// The memories that firmware and main side share, by device address.
 pub type SharedMap = AddressMap<(), SHARED_MAX>;

@@ -42,6 +42,7 @@ pub(crate) const CHORE: Chore = Chore {
 /// Instruction sets other than this machine's that there is a platform of the SDK for.
 const TARGETS: &[&str] = &[
     "aarch64-unknown-none",
+    "armv7r-none-eabihf",
     "riscv32imac-unknown-none-elf",
     "thumbv7em-none-eabihf",
     "thumbv8m.main-none-eabihf",

@@ -1,0 +1,191 @@
+//! A Cortex-R5F of the Zynq UltraScale+ on Xilinx' board ZCU102, as QEMU has it.
+//!
+//! The mailbox is the second UART, of Cadence's kind. QEMU before version 10 has no interrupt controller for this core,
+//! and nothing else that would wake it up: it looks at the mailbox where others sleep. The clock is the core's own
+//! counter of cycles.
+
+#![allow(unsafe_code)]
+
+use core::arch::{asm, global_asm};
+use core::cell::Cell;
+use core::ops::Range;
+
+use aarch32_rt::exception;
+
+use super::board::{self, Hardware};
+use super::register::Register;
+
+// The addresses and bits are those of the Zynq UltraScale+ register reference, module UART1.
+
+// SAFETY: a register of the chip, used by this platform alone; so below.
+const CONTROL: Register = unsafe { Register::at(0xFF01_0000) };
+// SAFETY: as above.
+const MODE: Register = unsafe { Register::at(0xFF01_0004) };
+// SAFETY: as above.
+const STATUS: Register = unsafe { Register::at(0xFF01_002C) };
+/// Read: a byte that came. Written: one to be sent.
+// SAFETY: as above.
+const FIFO: Register = unsafe { Register::at(0xFF01_0030) };
+
+/// Receiver and transmitter emptied and on.
+const ON: u32 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 4;
+/// Eight bits, no parity.
+const EIGHT_BITS: u32 = 0x20;
+const RECEIVER_EMPTY: u32 = 1 << 1;
+const TRANSMITTER_FULL: u32 = 1 << 4;
+
+/// In the system control: exceptions come to 0xFFFF_0000, as they do out of reset on this chip.
+const HIGH_VECTORS: u32 = 1 << 13;
+
+/// Bytes that are taken from the mailbox at a time. One is enough to know that the doorbell rang.
+const TAKEN: usize = 16;
+
+/// The counter counts every 64th cycle of QEMU's, which are a nanosecond long.
+const FREQUENCY: u64 = 1_000_000_000 / 64;
+/// In the performance monitors' control: on, from 0, each 64th cycle.
+const COUNT: u32 = 1 << 0 | 1 << 2 | 1 << 3;
+const CYCLES: u32 = 1 << 31;
+
+/// The board's real-time core.
+#[derive(Debug)]
+pub struct RealTime {
+    /// The clock's upper half, and its lower one when it was read last.
+    wraps: Cell<u32>,
+    last: Cell<u32>,
+}
+
+impl Hardware for RealTime {
+    const WINDOW: Range<usize> = 0x0080_0000..0x0100_0000;
+
+    fn start() -> Self {
+        let mut control: u32;
+        // SAFETY: reads a register.
+        unsafe {
+            asm!("mrc p15, 0, {}, c1, c0, 0", out(reg) control, options(nomem, nostack, preserves_flags))
+        };
+        control &= !HIGH_VECTORS;
+        // SAFETY: exceptions come to the vectors at 0 from now on, where the link script has put ours.
+        unsafe { asm!("mcr p15, 0, {}, c1, c0, 0", in(reg) control, options(nostack, preserves_flags)) };
+        MODE.write(EIGHT_BITS);
+        CONTROL.write(ON);
+        // SAFETY: the counters are used here alone.
+        unsafe {
+            asm!("mcr p15, 0, {}, c9, c12, 0", in(reg) COUNT, options(nomem, nostack, preserves_flags))
+        };
+        // SAFETY: as above.
+        unsafe {
+            asm!("mcr p15, 0, {}, c9, c12, 1", in(reg) CYCLES, options(nomem, nostack, preserves_flags))
+        };
+        Self { wraps: Cell::new(0), last: Cell::new(0) }
+    }
+
+    fn send(&self, byte: u8) {
+        if STATUS.read() & TRANSMITTER_FULL == 0 {
+            FIFO.write(byte.into());
+        }
+    }
+
+    fn listen(&self) {
+        for _ in 0..TAKEN {
+            if STATUS.read() & RECEIVER_EMPTY != 0 {
+                break;
+            }
+            FIFO.read();
+        }
+    }
+
+    fn sleep(&self, until: Option<u64>) -> bool {
+        loop {
+            if STATUS.read() & RECEIVER_EMPTY == 0 {
+                return true;
+            }
+            if until.is_some_and(|until| until <= self.now()) {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    fn now(&self) -> u64 {
+        let count: u32;
+        // SAFETY: reads a register.
+        unsafe {
+            asm!("mrc p15, 0, {}, c9, c13, 0", out(reg) count, options(nomem, nostack, preserves_flags))
+        };
+        if count < self.last.replace(count) {
+            self.wraps.set(self.wraps.get().wrapping_add(1));
+        }
+        u64::from(self.wraps.get()) << 32 | u64::from(count)
+    }
+
+    fn frequency(&self) -> u64 {
+        FREQUENCY
+    }
+
+    fn illegal_instruction() -> ! {
+        // SAFETY: an instruction that the architecture promises not to have. It ends in `crash`.
+        unsafe { asm!("udf #0", options(noreturn)) }
+    }
+
+    fn off() -> ! {
+        loop {
+            // SAFETY: sleeps with interrupts off.
+            unsafe { asm!("cpsid if", "wfi", options(nomem, nostack, preserves_flags)) };
+        }
+    }
+}
+
+// The first instruction, in the place of aarch32-rt's, which takes cores with a number other than 0 for secondary ones.
+// In QEMU this one has number 4, behind the Cortex-A53s. Each core of this chip has firmware of its own.
+global_asm!(
+    r#"
+    .section .text._start, "ax"
+    .arm
+    .global _start
+    .type _start, %function
+_start:
+    bl _asm_init_segments
+    mov r0, #0
+    b _asm_core_start
+"#
+);
+
+#[exception(Undefined)]
+fn on_undefined(addr: usize) -> ! {
+    // No register tells of it; the status of an abort is never 0.
+    board::crash::<RealTime>([addr as u64, 0, 0, 0, 0])
+}
+
+#[exception(PrefetchAbort)]
+fn on_prefetch_abort(addr: usize) -> ! {
+    let (status, address): (u32, u32);
+    // SAFETY: reads a register.
+    unsafe { asm!("mrc p15, 0, {}, c5, c0, 1", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe { asm!("mrc p15, 0, {}, c6, c0, 2", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    board::crash::<RealTime>([addr as u64, 0, 0, status.into(), address.into()])
+}
+
+#[exception(DataAbort)]
+fn on_data_abort(addr: usize) -> ! {
+    let (status, address): (u32, u32);
+    // SAFETY: reads a register.
+    unsafe { asm!("mrc p15, 0, {}, c5, c0, 0", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe { asm!("mrc p15, 0, {}, c6, c0, 0", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    board::crash::<RealTime>([addr as u64, 0, 0, status.into(), address.into()])
+}
+
+/// The symbols of firmware on the board.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __entry {
+    ($run:expr) => {
+        /// Called by the start-up code, once memory is set up.
+        #[unsafe(no_mangle)]
+        extern "C" fn kmain() -> ! {
+            // SAFETY: the start-up code calls it once, as the image's only thread of execution.
+            unsafe { $crate::platform::board::enter($run) }
+        }
+    };
+}

@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::failure::Outcome;
 use crate::remote::OURS;
 
+mod attach;
 mod boards;
 mod completions;
 mod doctor;
@@ -44,6 +45,7 @@ pub(crate) struct Cli {
 enum Command {
     Run(run::Args),
     Ping(ping::Args),
+    Attach(attach::Args),
     Gdb(gdb::Args),
     Inspect(inspect::Args),
     Images(images::Args),
@@ -60,6 +62,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args),
             Self::Ping(args) => ping::run(args),
+            Self::Attach(args) => attach::run(args),
             Self::Gdb(args) => gdb::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
@@ -81,7 +84,12 @@ impl Command {
             Self::Boards(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
-            Self::Run(_) | Self::Gdb(_) | Self::New(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Run(_)
+            | Self::Attach(_)
+            | Self::Gdb(_)
+            | Self::New(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }

@@ -107,6 +107,7 @@ fn manual_pages_and_completions_cover_every_verb() {
     let dir = place.path().join("man/man1");
     assert!(sidecore().arg("man").arg(&dir).output().unwrap().status.success());
     let verbs = [
+        "attach",
         "boards",
         "completions",
         "doctor",

@@ -1,0 +1,130 @@
+//! `sidecore attach`: a peer that runs already, and whose life is not ours to control.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueHint;
+use sidecore_backends::shm::{self, Shm};
+use sidecore_os::guard_bus_errors;
+use sidecore_processor::{Ended, Options, Processor, discard, echo};
+use sidecore_remoteproc::codes::Code;
+
+use crate::codes;
+use crate::failure::{Failure, Outcome};
+use crate::interrupts::Interrupts;
+use crate::output::{note, print};
+use crate::remote;
+
+/// Attach to a peer that runs already, show what it announces, and talk with it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without messages it stays attached until the peer goes or Ctrl-C is pressed, and tells on the standard error what the \
+peer announces and takes back. With messages it sends one after the other to the service, prints each answer on a line \
+of its own, and leaves.
+
+Examples:
+  sidecore attach shm:openamp
+  sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two")]
+pub(crate) struct Args {
+    /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine
+    #[arg(value_name = "PEER")]
+    peer: Peer,
+    /// The file that both map, where it is not the usual one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    memory: Option<PathBuf>,
+    /// The socket that the peer listens at, where it is not the usual one
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    socket: Option<PathBuf>,
+    /// The service that the messages are for
+    #[arg(long, value_name = "NAME", requires = "messages")]
+    service: Option<String>,
+    /// How long to wait for the peer, for the service, and for each answer
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
+    timeout: Duration,
+    /// Messages to send
+    #[arg(value_name = "MESSAGE", requires = "service")]
+    messages: Vec<OsString>,
+}
+
+/// A kind of peer, and how it is met.
+#[derive(Clone, Debug)]
+struct Peer {
+    name: String,
+    config: shm::Config,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "shm:openamp" => Ok(Self { name: text.to_owned(), config: shm::Config::openamp() }),
+            _ => Err("it is `shm:openamp`, so far".to_owned()),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    guard_bus_errors().map_err(|refused| failed(args, codes::SIGNALS, &refused))?;
+    let usual = args.peer.config.clone();
+    let config = shm::Config {
+        memory: args.memory.clone().unwrap_or(usual.memory),
+        socket: args.socket.clone().unwrap_or(usual.socket),
+        patience: args.timeout,
+        ..usual
+    };
+    let shm = Shm::new(config).map_err(|error| failed(args, error.code(), &error))?;
+    let mut processor = Processor::detached(shm, Options::new(&args.peer.name));
+    processor.offer(echo::offer());
+    processor.offer(discard::offer());
+    let interrupts = Interrupts::catch(processor.waker(), true)?;
+    processor.attach(None).map_err(|error| failed(args, error.code(), &error))?;
+    let code = match &args.service {
+        Some(service) => talk(args, &processor, service)?,
+        None => stay(&processor, &interrupts),
+    };
+    if processor.ended().is_none() {
+        processor.detach().map_err(|error| failed(args, error.code(), &error))?;
+    }
+    Ok(code)
+}
+
+/// Sends the messages, and prints what comes back.
+fn talk(args: &Args, processor: &Processor<Shm>, service: &str) -> Outcome {
+    let opened = processor.open(service, args.timeout);
+    let endpoint = opened.map_err(|error| failed(args, error.code(), &error))?;
+    for message in &args.messages {
+        let sent = processor.send(endpoint, message.as_bytes(), args.timeout);
+        sent.map_err(|error| failed(args, error.code(), &error))?;
+        let answer = processor.receive(endpoint, Some(args.timeout));
+        let bytes = answer.map_err(|error| failed(args, error.code(), &error))?.to_vec();
+        let bytes = bytes.map_err(|error| failed(args, codes::CONSOLE, &error))?;
+        // From a peer: nothing in it may steer the terminal.
+        print(&format!("{}\n", String::from_utf8_lossy(&bytes).escape_debug()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what happens until the peer goes, or the user has seen enough.
+fn stay(processor: &Processor<Shm>, interrupts: &Interrupts) -> ExitCode {
+    loop {
+        std::iter::from_fn(|| processor.event()).for_each(|event| note(&event));
+        match (interrupts.exit_code(), processor.ended()) {
+            (Some(code), _) => return ExitCode::from(code),
+            // As it should: nobody expects it to stay for ever.
+            (None, Some(Ended::Lost(_))) => return ExitCode::SUCCESS,
+            (None, Some(_)) => return ExitCode::from(remote::OURS),
+            (None, None) => {
+                processor.wait(None);
+            }
+        }
+    }
+}
+
+fn failed(args: &Args, code: Code, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(code, format!("cannot talk with {}", args.peer.name)).because(why).status(remote::OURS)
+}

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """A remote that was written from the chapters of the protocol alone (book/src/protocol); its comments name clauses.
 
-    remote.py BASE TABLE < MEMORY > DOORBELL
+    remote.py FILE SOCKET                       makes both as OpenAMP's programs do on Linux, and waits for the host
+    remote.py BASE TABLE < MEMORY > DOORBELL    gets them, the memory at the device address BASE, the table in it
 
-MEMORY is a file that the host maps, too: its first byte has the device address BASE, and the resource table lies TABLE
-bytes behind it. DOORBELL is a Unix stream socket; a kick is the notifyid, 4 bytes little endian, in both directions.
-
-It serves `rpmsg-echo`, which sends back whatever comes; and where the host announces `rpmsg-greet`, it says hello there.
+The doorbell is a Unix stream socket; a kick is one byte, the lowest of the notifyid. It serves `rpmsg-echo`, which sends
+back whatever comes; and where the host announces `rpmsg-greet`, it says hello there.
 """
 
 import mmap
 import os
 import select
+import socket
 import struct
 import sys
 import threading
@@ -19,12 +19,10 @@ import threading
 ACKNOWLEDGE, DRIVER, DRIVER_OK, NEEDS_RESET, FAILED = 1, 2, 4, 0x40, 0x80
 F_NS = 1
 NEXT, WRITE, INDIRECT = 1, 2, 4
-ANY = 0xFFFFFFFF
-NAME_SERVICE, ECHO, GREETER = 53, 1024, 1025
+ANY, NAME_SERVICE, ECHO, GREETER = 0xFFFFFFFF, 53, 1024, 1025
 HEADER = struct.Struct("<IIIHH")
 ANNOUNCEMENT = struct.Struct("<32sII")
-SERVICES_MAX = 16
-LOOK_SECONDS = 0.02
+SERVICES_MAX, LOOK_SECONDS = 16, 0.02
 
 
 class Broken(Exception):
@@ -32,15 +30,12 @@ class Broken(Exception):
 
 
 class Closed(Exception):
-    """The host took the link down (RESET-1, RESET-2, RESET-4)."""
+    """The host reset the device (RESET-4)."""
 
 
-_lock = threading.Lock()
-
-
-def fence():
+def fence(lock=threading.Lock()):
     """A full fence: what takes and leaves a lock has passed one, on the processors that this runs on."""
-    with _lock:
+    with lock:
         pass
 
 
@@ -191,24 +186,20 @@ class Remote:
             self.wait()
 
     def attach(self):
-        self.rings = []
+        self.rings, self.ids = [], []
         fence()  # START-6
         features = self.register(16)
         if features & ~self.offered:
             raise Broken(f"features {features:#x}, offered were {self.offered:#x}")  # FEATURE-3
-        self.ids = []
         for index, writable in ((0, WRITE), (1, 0)):
             da, align, num, notifyid = struct.unpack("<4I", self.memory.copy(self.vdev + 28 + 20 * index, 16))
             self.rings.append(Ring(self.memory, da, align, num, writable))
             self.ids.append(notifyid)
         self.tx, self.rx = self.rings
-        self.spare = None
-        self.peer = None
-        self.services = set()  # RESET-9
+        self.spare, self.peer, self.services = None, None, set()  # RESET-9
         self.outgoing = []
         if features & F_NS:  # FEATURE-6, NS-6
-            name = b"rpmsg-echo"
-            self.outgoing.append((ECHO, NAME_SERVICE, ANNOUNCEMENT.pack(name, ECHO, 0)))
+            self.outgoing.append((ECHO, NAME_SERVICE, ANNOUNCEMENT.pack(b"rpmsg-echo", ECHO, 0)))
         self.tx.want(False)  # NOTIFY-8
 
     def turn(self):
@@ -218,8 +209,7 @@ class Remote:
             self.outgoing.pop(0)
             moved = True
         if not self.outgoing:
-            frame = self.rx.take()
-            if frame:
+            if frame := self.rx.take():
                 self.frame(*frame)
                 moved = True
             elif self.rx.is_cleared() or self.tx.is_cleared():
@@ -275,23 +265,36 @@ class Remote:
 
     def wait(self):
         """Until a kick, of whatever number (NOTIFY-3, NOTIFY-4), or for a while (RESET-3)."""
-        try:
-            if select.select([self.bell], [], [], LOOK_SECONDS)[0] and not os.read(self.bell, 4096):
-                sys.exit(0)  # the host is gone
-        except ConnectionResetError:
-            sys.exit(0)
+        if select.select([self.bell], [], [], LOOK_SECONDS)[0] and not os.read(self.bell, 4096):
+            sys.exit(0)  # the host is gone
 
     def kick(self, notifyid):
         try:
-            os.write(self.bell, struct.pack("<I", notifyid))
+            os.write(self.bell, bytes([notifyid & 0xFF]))
         except BlockingIOError:
             pass  # it has kicks enough to see
-        except (BrokenPipeError, ConnectionResetError):
-            sys.exit(0)
+
+
+def meet(path, name):
+    with open(path, "w+b") as file:
+        file.truncate(0x80000)
+        vdev = struct.pack("<6I4B", 3, 7, 0, F_NS, 0, 0, 0, 2, 0, 0)
+        vdev += struct.pack("<5I", ANY, 64, 16, ANY, 0) * 2  # TABLE-8
+        os.pwrite(file.fileno(), struct.pack("<5I", 1, 1, 0, 0, 20) + vdev, 0)
+        memory = Memory(file.fileno(), 0)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(name)
+    listener.listen(1)
+    return Remote(memory, 0, listener.accept()[0].detach())
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.byteorder != "little":
         sys.exit(__doc__)
-    BASE, TABLE = (int(word, 0) for word in sys.argv[1:])
-    Remote(Memory(sys.stdin.fileno(), BASE), TABLE, sys.stdout.fileno()).run()
+    first, second = sys.argv[1:]
+    try:
+        if first.isdecimal():
+            Remote(Memory(sys.stdin.fileno(), int(first)), int(second), sys.stdout.fileno()).run()
+        meet(first, second).run()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the host is gone

@@ -6,15 +6,17 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sidecore_backends::shm::{Config, Shm};
 use sidecore_mem::{DeviceAddr, Region};
-use sidecore_os::{Mapping, SharedMemory};
+use sidecore_os::{Mapping, SharedMemory, guard_bus_errors};
+use sidecore_processor::{Options, Processor};
 use sidecore_rpmsg::host::{HostLink, UNDERSTOOD, bring_up};
 use sidecore_rpmsg::link::vring::Buffers;
 use sidecore_rpmsg::{ADDR_ANY, Announcement, Endpoint, Event, Header, Link, Name, Rpmsg, SendError, Slot};
@@ -65,8 +67,7 @@ impl Drop for Program {
 impl Bench {
     /// `None` where there is no Python.
     fn new(test: &str) -> Option<Bench> {
-        if let Err(error) = Command::new("python3").arg("--version").output() {
-            let _ = writeln!(io::stderr(), "not run: {test}: python3: {error}");
+        if !has_python(test) {
             return None;
         }
         let file = SharedMemory::create("python-remote", LEN).unwrap();
@@ -104,7 +105,7 @@ impl Bench {
         }
         let bell = Rc::new(self.bell.borrow().try_clone().unwrap());
         // A doorbell that is full is one that has rung.
-        let kick = move |queue: u16| drop((&*bell).write(&IDS[usize::from(queue)].to_le_bytes()));
+        let kick = move |queue: u16| drop((&*bell).write(&[IDS[usize::from(queue)] as u8]));
         let (link, features) = bring_up(
             driver,
             UNDERSTOOD,
@@ -130,8 +131,8 @@ impl Bench {
             match self.bell.borrow_mut().read(&mut kicks) {
                 Ok(0) => panic!("the remote is gone: {what}"),
                 Ok(count) => {
-                    let (ids, _) = kicks[..count].as_chunks();
-                    assert!(ids.iter().all(|id| IDS.contains(&u32::from_le_bytes(*id))), "{ids:?}");
+                    let kicks = &kicks[..count];
+                    assert!(kicks.iter().all(|id| IDS.contains(&u32::from(*id))), "{kicks:?}");
                 }
                 Err(error) => {
                     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
@@ -181,6 +182,21 @@ impl Bench {
     }
 }
 
+fn has_python(test: &str) -> bool {
+    let found = Command::new("python3").arg("--version").output();
+    if let Err(error) = &found {
+        let _ = writeln!(io::stderr(), "not run: {test}: python3: {error}");
+    }
+    found.is_ok()
+}
+
+/// The program as it is started, without its arguments.
+fn program() -> Command {
+    let mut python = Command::new("python3");
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/remote.py"));
+    python
+}
+
 fn da(place: usize) -> DeviceAddr {
     DeviceAddr(BASE + place as u64)
 }
@@ -196,9 +212,7 @@ fn sleepy<T>(host: &Host) -> Option<T> {
 fn start(file: &SharedMemory) -> (UnixStream, Program) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/remote.py");
-    let remote = Command::new("python3")
-        .arg(program)
+    let remote = program()
         .args([BASE.to_string(), TABLE.to_string()])
         .stdin(file.as_fd().try_clone_to_owned().unwrap())
         .stdout(Stdio::from(OwnedFd::from(theirs)))
@@ -243,7 +257,7 @@ fn a_remote_from_the_book_waits_for_driver_ok_whatever_kicks_come_before() {
     let Some(bench) = Bench::new("python: early kicks") else { return };
     let before: Vec<u8> = contents(&bench);
     for id in [IDS[0], 77, IDS[1], 0] {
-        bench.bell.borrow_mut().write_all(&id.to_le_bytes()).unwrap();
+        bench.bell.borrow_mut().write_all(&[id as u8]).unwrap();
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(contents(&bench), before, "nothing was written");
@@ -355,7 +369,7 @@ fn a_remote_from_the_book_asks_for_a_reset_where_rules_are_broken() {
                 bench.memory.store(ring(layout.available_index()), 3_u16).unwrap();
             }
         }
-        bench.bell.borrow_mut().write_all(&IDS[1].to_le_bytes()).unwrap();
+        bench.bell.borrow_mut().write_all(&[IDS[1] as u8]).unwrap();
         bench.needs_reset();
         assert!(bench.driver().status().contains(Status::DRIVER_OK), "the other bits stay");
     }
@@ -379,4 +393,33 @@ fn a_remote_from_the_book_that_is_restarted_alone_asks_for_a_reset() {
     }
     let (host, endpoint) = bench.connect();
     bench.echo(&host, endpoint, b"after");
+}
+
+/// As people do it: the main side attaches to a peer in another process.
+#[test]
+fn our_main_side_attaches_to_a_remote_from_the_book_and_misses_it_when_it_goes() {
+    if !has_python("python: attach") {
+        return;
+    }
+    guard_bus_errors().unwrap();
+    let at = |end| PathBuf::from(format!("/dev/shm/sidecore-book-{}.{end}", std::process::id()));
+    let (file, socket) = (at("shm"), at("event"));
+    let remote = Program(program().args([&file, &socket]).spawn().unwrap());
+    let config =
+        Config { memory: file.clone(), socket: socket.clone(), patience: DEADLINE, ..Config::openamp() };
+    let mut processor = Processor::detached(Shm::new(config).unwrap(), Options::new("book"));
+    let attached = processor.attach(None);
+    let removed = [file, socket].map(std::fs::remove_file);
+    attached.unwrap();
+    assert!(removed.iter().all(Result::is_ok), "{removed:?}");
+    let endpoint = processor.open("rpmsg-echo", DEADLINE).unwrap();
+    for len in 0..=496 {
+        let payload = vec![len as u8; len];
+        processor.send(endpoint, &payload, DEADLINE).unwrap();
+        assert_eq!(processor.receive(endpoint, Some(DEADLINE)).unwrap().to_vec().unwrap(), payload);
+    }
+    drop(remote);
+    while processor.ended().is_none() {
+        assert!(processor.wait(Some(DEADLINE)));
+    }
 }

@@ -216,3 +216,50 @@ fn ns_5_the_address_of_a_service_is_the_announced_one() {
     let Some(Event::Announcement(heard)) = bench.host.poll().unwrap() else { panic!("no announcement") };
     assert_eq!(heard, announcement);
 }
+
+#[test]
+fn notify_8_who_does_not_wait_for_buffers_is_not_notified_of_them() {
+    let bench = bench(F_NS);
+    let (ours, theirs) = connect(&bench);
+    for turn in 0..10 {
+        bench.host.send(ours, b"there").unwrap();
+        assert_eq!(bench.host_kicks.take(), [TO_DEVICE], "turn {turn}");
+        assert!(message(&bench.remote).is_some());
+        assert_eq!(bench.remote_kicks.take(), [], "turn {turn}: the host waits for no buffer");
+        bench.remote.send(theirs, b"back").unwrap();
+        assert_eq!(bench.remote_kicks.take(), [FROM_DEVICE], "turn {turn}");
+        assert!(message(&bench.host).is_some());
+        assert_eq!(bench.host_kicks.take(), [], "turn {turn}: the remote waits for no buffer");
+    }
+}
+
+#[test]
+fn message_7_a_frame_too_short_for_a_header_breaks_the_link() {
+    for claim in [0, 1, 15] {
+        let bench = bench(F_NS);
+        let (_, theirs) = connect(&bench);
+        bench.remote.send(theirs, b"x").unwrap();
+        let used = ring(0) + layout().used_ring() as usize;
+        bench.memory.store(used + 4, claim).unwrap();
+        for _ in 0..2 {
+            let error = LinkError::PeerBufferLength { len: claim };
+            assert_eq!(bench.host.poll().unwrap_err(), error);
+        }
+    }
+}
+
+#[test]
+fn ns_1_an_announcement_has_its_length_and_no_other() {
+    let bench = bench(F_NS);
+    let (ours, _) = connect(&bench);
+    let announcement = Announcement { name: Name::new("service").unwrap(), addr: 1024, flags: 0 };
+    let mut bytes = [0; 48];
+    bytes[..40].copy_from_slice(&announcement.emit());
+    for len in (0..40).chain(41..=48) {
+        bench.host.send_to(ours, NAME_SERVICE_ADDR, &bytes[..len]).unwrap();
+        assert!(bench.remote.poll().unwrap().is_none(), "{len} bytes");
+    }
+    assert_eq!(bench.remote.drops().bad_announcement.get(), 48);
+    bench.host.send_to(ours, NAME_SERVICE_ADDR, &bytes[..40]).unwrap();
+    assert!(matches!(bench.remote.poll(), Ok(Some(Event::Announcement(heard))) if heard == announcement));
+}

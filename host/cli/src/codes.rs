@@ -53,6 +53,12 @@ sidecore_remoteproc::codes! {
     error 616 PROJECT "project"
         "The firmware project cannot be made."
         "The message has the reason: give a directory that is not there yet, and the SDK's tree with --sdk.";
+    error 617 VHOST_SOCKET "vhost-socket"
+        "The socket for virtual machines cannot be made."
+        "The message has the reason: give a path of at most 107 bytes in a directory of yours at which nobody listens.";
+    error 618 VHOST_SERVE "vhost-serve"
+        "Virtual machines cannot be served."
+        "The message has the system's reason; too few open files (ulimit -n) is the usual one.";
 }
 
 /// The tables of all crates.

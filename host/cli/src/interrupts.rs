@@ -20,6 +20,11 @@ impl Interrupts {
     /// Catches them from now on; `waker` is used when the first one comes. Without `keys` Ctrl-C is none of them: it is
     /// for somebody else on this terminal.
     pub(crate) fn catch(waker: Waker, keys: bool) -> Result<Self, Failure> {
+        Self::catch_by(move || waker.wake(), keys)
+    }
+
+    /// As [`Interrupts::catch`]; `wake` is called when the first one comes.
+    pub(crate) fn catch_by(wake: impl Fn() + Send + 'static, keys: bool) -> Result<Self, Failure> {
         let cannot =
             |error: std::io::Error| Failure::new(codes::SIGNALS, "cannot catch signals").because(error);
         if !keys {
@@ -35,7 +40,7 @@ impl Interrupts {
                 if first.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_err() {
                     process::exit(128 + signal);
                 }
-                waker.wake();
+                wake();
             }
         };
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(watch);

@@ -20,6 +20,7 @@ mod man;
 mod new;
 mod ping;
 mod run;
+mod vhost_user;
 
 /// Run, inspect and talk to the other processors of a system-on-chip
 #[derive(Debug, Parser)]
@@ -51,6 +52,7 @@ enum Command {
     Images(images::Args),
     Boards(boards::Args),
     New(new::Args),
+    VhostUser(vhost_user::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -68,6 +70,7 @@ impl Command {
             Self::Images(args) => images::run(args),
             Self::Boards(args) => boards::run(args),
             Self::New(args) => new::run(args),
+            Self::VhostUser(args) => vhost_user::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Completions(args) => completions::run(args),
@@ -88,6 +91,7 @@ impl Command {
             | Self::Attach(_)
             | Self::Gdb(_)
             | Self::New(_)
+            | Self::VhostUser(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }

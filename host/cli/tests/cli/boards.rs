@@ -131,6 +131,24 @@ fn a_storm_from_a_board_is_told_and_costs_nothing_else() {
     });
 }
 
+#[test]
+fn a_debugger_has_the_image_and_the_held_core_of_every_board() {
+    if Command::new("gdb-multiarch").arg("--version").output().is_err() {
+        eprintln!(
+            "not run: debugging: gdb-multiarch: not installed; on Debian and Ubuntu: apt install gdb-multiarch"
+        );
+        return;
+    }
+    on_every_board(|board| {
+        let script = "set confirm off\ninfo files\nstepi\ncontinue\nquit\n";
+        let output = board.command("gdb", "hello").args(["--", "Ann"]).write_stdin(script).output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(stdout.contains("Entry point: 0x"), "{}: {output:?}", board.on);
+        assert!(stdout.contains("Hello from the remote, Ann!"), "{}: {output:?}", board.on);
+        assert_eq!(output.status.code(), Some(0), "{}: {output:?}", board.on);
+    });
+}
+
 /// This tree, in which the SDK is.
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 

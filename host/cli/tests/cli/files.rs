@@ -119,6 +119,7 @@ fn manual_pages_and_completions_cover_every_verb() {
         "new",
         "ping",
         "run",
+        "vhost-user",
     ];
     let mut expected: Vec<String> = verbs.iter().map(|verb| format!("sidecore-{verb}.1")).collect();
     expected.push("sidecore.1".to_owned());

@@ -10,3 +10,4 @@ mod ends;
 mod files;
 mod signals;
 mod transcripts;
+mod vhost_user;

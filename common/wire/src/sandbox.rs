@@ -95,10 +95,17 @@ pub const MEMORY_SIZE: usize = 16;
 pub const MEMORIES_MAX: usize = 64;
 
 /// What the processor says about a fault of the firmware, [`FAULT_WORDS`] words of type `u64`: program counter, stack
-/// pointer, return address, cause (CFSR, `mcause`, ESR or DFSR) and faulting address; what a processor does not say is 0.
+/// pointer, return address, cause (CFSR, `mcause`, ESR; on a Cortex-R the status register of the abort, and the
+/// exception's vector in the upper half) and faulting address; what a processor does not say is 0.
 pub const FAULT: usize = 2080;
 /// Words of [`FAULT`].
 pub const FAULT_WORDS: usize = 5;
+/// Vector of a Cortex-R's exceptions: an instruction that it does not know (Arm ARM for v7, table B1-3).
+pub const VECTOR_UNDEFINED: u64 = 0x04;
+/// Vector of a Cortex-R's exceptions: an instruction that cannot be fetched.
+pub const VECTOR_PREFETCH_ABORT: u64 = 0x0c;
+/// Vector of a Cortex-R's exceptions: data that cannot be accessed.
+pub const VECTOR_DATA_ABORT: u64 = 0x10;
 /// `u32`: not zero where [`FAULT`] was written.
 pub const FAULT_VALID: usize = FAULT + 8 * FAULT_WORDS;
 

@@ -17,6 +17,7 @@ use crate::remote::OURS;
 /// Where debuggers of this user reach the debug port, and the debugger that was started here, if one was.
 pub(crate) struct Debugger {
     address: SocketAddr,
+    process: Option<u32>,
     child: Option<Child>,
 }
 
@@ -25,8 +26,8 @@ const PROGRAMS: &[&str] = &["gdb-multiarch", "gdb"];
 
 impl Debugger {
     /// Lets debuggers reach the port over TCP, one at a time, as often as they like. On an address of this machine
-    /// alone only those of this user.
-    pub(crate) fn listen(port: OwnedFd, at: SocketAddr) -> Result<Self, Failure> {
+    /// alone only those of this user. `process`: which of the port's processes the remote is, where there are several.
+    pub(crate) fn listen(port: OwnedFd, process: Option<u32>, at: SocketAddr) -> Result<Self, Failure> {
         let cannot = |error: io::Error| {
             let what = format!("cannot listen for a debugger on {at}");
             Failure::new(codes::DEBUGGER, what).because(error).status(OURS)
@@ -40,7 +41,7 @@ impl Debugger {
         answer.spawn(move || answers(from, &answered)).map_err(cannot)?;
         let ask = thread::Builder::new().name("debug commands".to_owned());
         ask.spawn(move || commands(&listener, &port, &current)).map_err(cannot)?;
-        Ok(Self { address, child: None })
+        Ok(Self { address, process, child: None })
     }
 
     /// The address to connect to.
@@ -50,9 +51,9 @@ impl Debugger {
 
     /// Starts a debugger on this terminal: the one that is asked for, or the first that there is.
     pub(crate) fn start(&mut self, asked: Option<&OsStr>, image: &OsStr) -> Result<(), Failure> {
-        let mut last = None;
+        let (mut last, arguments) = (None, self.arguments(image));
         for program in asked.map_or(PROGRAMS.iter().map(OsStr::new).collect(), |asked| vec![asked]) {
-            match Command::new(program).args(self.arguments(image)).spawn() {
+            match Command::new(program).args(&arguments).spawn() {
                 Ok(child) => {
                     self.child = Some(child);
                     return Ok(());
@@ -65,8 +66,27 @@ impl Debugger {
     }
 
     /// What a debugger is told, to have the image's symbols and this remote.
-    pub(crate) fn arguments(&self, image: &OsStr) -> [OsString; 4] {
-        ["-q".into(), image.to_owned(), "-ex".into(), format!("target remote {}", self.address).into()]
+    pub(crate) fn arguments(&self, image: &OsStr) -> Vec<OsString> {
+        let address = self.address;
+        let Some(process) = self.process else {
+            let target = format!("target remote {address}");
+            return vec!["-q".into(), image.to_owned(), "-ex".into(), target.into()];
+        };
+        // It takes the first process by itself, which is of another instruction set than the image. Without questions,
+        // and without looking there for a file on this machine.
+        let mut arguments: Vec<OsString> = vec!["-q".into()];
+        let commands = format!(
+            "set confirm off\nset remote exec-file\ntarget extended-remote {address}\n\
+             add-inferior\ninferior 2\nattach {process}"
+        );
+        for command in commands.lines() {
+            arguments.extend(["-ex".into(), command.into()]);
+        }
+        let mut file = OsString::from("file \"");
+        file.push(image);
+        file.push("\"");
+        arguments.extend(["-ex".into(), file, "-ex".into(), "set confirm on".into()]);
+        arguments
     }
 
     /// The exit code of the debugger that was started here, once it has ended.

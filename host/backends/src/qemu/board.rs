@@ -51,6 +51,10 @@ pub struct Emulator {
     /// Commands (QMP) that are carried out once the image is there, before the core is reset and let run.
     #[serde(default)]
     pub commands: Vec<Command>,
+    /// Which process of the debug port is the core, from 1, where the machine has cores of several kinds (a process
+    /// each; QEMU, "GDB usage", debugging multicore machines).
+    #[serde(default)]
+    pub debug_process: Option<u32>,
 }
 
 /// A command for an emulator.

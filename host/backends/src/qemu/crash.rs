@@ -43,8 +43,7 @@ fn fault(core: Core, cause: u64, address: u64) -> (CrashKind, u8) {
         Core::Aarch64 => matches!(cause >> 26 & 0x3f, 0 | 0x0e),
         // Privileged specification, table 14.
         Core::Riscv32 => cause == 2,
-        // DFSR and IFSR tell of aborts alone.
-        Core::CortexR => cause == 0,
+        Core::CortexR => cause >> 32 == page::VECTOR_UNDEFINED,
     };
     if illegal {
         return (CrashKind::IllegalInstruction, SIGILL);
@@ -151,6 +150,9 @@ mod tests {
         assert_eq!(crash_of(Core::Riscv32, 2), CrashKind::IllegalInstruction);
         assert_eq!(crash_of(Core::Aarch64, 0x25 << 26), fault);
         assert_eq!(crash_of(Core::Aarch64, 0), CrashKind::IllegalInstruction);
+        // What is in no region of the MPU has the status 0 (Arm ARM for v7, table B5-7).
+        assert_eq!(crash_of(Core::CortexR, page::VECTOR_DATA_ABORT << 32), fault);
+        assert_eq!(crash_of(Core::CortexR, page::VECTOR_UNDEFINED << 32), CrashKind::IllegalInstruction);
     }
 
     #[test]

@@ -42,8 +42,15 @@ impl DebugPort {
         Ok(())
     }
 
-    /// The general registers of the first core, as its description lists them.
-    pub(super) fn registers(&mut self) -> Result<Vec<u8>, Trouble> {
+    /// The general registers of the first core, as its description lists them; of that of a process other than the
+    /// first where the machine has several.
+    pub(super) fn registers(&mut self, process: Option<u32>) -> Result<Vec<u8>, Trouble> {
+        if let Some(process) = process {
+            self.ask("qSupported:multiprocess+")?;
+            // Its answer is why the process has stopped.
+            self.tell(&format!("vAttach;{process:x}"))?;
+            self.ask(&format!("Hgp{process:x}.0"))?;
+        }
         // QEMU knows the order of the registers only once somebody has read the description.
         self.ask("qXfer:features:read:target.xml:0,ffb")?;
         let answer = self.ask("g")?;
@@ -69,19 +76,36 @@ impl DebugPort {
         self.stream.into_fd()
     }
 
+    /// Sends a packet; the answer to it, which is no report.
     fn ask(&mut self, packet: &str) -> Result<Vec<u8>, Trouble> {
-        self.drain()?;
-        let deadline = Instant::now() + ANSWER_TIME;
-        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
-        self.stream.send(format!("${packet}#{sum:02x}").as_bytes(), deadline)?;
+        let deadline = self.send(packet)?;
         loop {
-            let answer = self.packet(deadline)?;
-            self.stream.send(b"+", deadline)?;
+            let answer = self.answer(deadline)?;
             // That it stopped or ended it says whenever it does.
             if !matches!(answer.first(), Some(b'T' | b'S' | b'W' | b'X')) {
                 return Ok(answer);
             }
         }
+    }
+
+    /// Sends a packet that is answered with a report.
+    fn tell(&mut self, packet: &str) -> Result<(), Trouble> {
+        let deadline = self.send(packet)?;
+        self.answer(deadline).map(drop)
+    }
+
+    fn send(&mut self, packet: &str) -> Result<Instant, Trouble> {
+        self.drain()?;
+        let deadline = Instant::now() + ANSWER_TIME;
+        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+        self.stream.send(format!("${packet}#{sum:02x}").as_bytes(), deadline)?;
+        Ok(deadline)
+    }
+
+    fn answer(&mut self, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+        let answer = self.packet(deadline)?;
+        self.stream.send(b"+", deadline)?;
+        Ok(answer)
     }
 
     /// The next packet: between `$` and `#`, then two digits of a sum that a socket makes superfluous.

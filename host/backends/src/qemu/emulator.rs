@@ -164,7 +164,9 @@ impl Emulator {
     /// Halts the machine and looks at the registers, as far as that is possible.
     pub(super) fn post_mortem(&mut self, board: &Board, crash: &mut Crash) {
         self.quiet();
-        let Some(Ok(bytes)) = self.debug_port.get_mut().as_mut().map(DebugPort::registers) else { return };
+        let process = board.emulator.debug_process;
+        let port = self.debug_port.get_mut().as_mut();
+        let Some(Ok(bytes)) = port.map(|port| port.registers(process)) else { return };
         let (pc, registers) = registers(board.core, &bytes);
         crash.pc = crash.pc.or(pc);
         crash.registers = registers;

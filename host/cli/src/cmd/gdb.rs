@@ -1,6 +1,7 @@
 //! `sidecore gdb`: firmware under a debugger.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::absolute;
 
@@ -63,11 +64,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 impl Args {
     fn debug(&self, processor: &Processor<Any>) -> Result<Debugger, Failure> {
-        let port = processor.remote().backend().qemu().and_then(Qemu::take_debug_port);
+        let remote = processor.remote();
+        let qemu = remote.backend().qemu();
+        let port = qemu.and_then(Qemu::take_debug_port);
+        let process = qemu.and_then(|qemu| qemu.board().emulator.debug_process);
         let gone =
             || Failure::new(codes::DEBUGGER, "cannot debug this remote").because("it is gone").status(OURS);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut debugger = Debugger::listen(port.ok_or_else(gone)?, self.listen.unwrap_or(any))?;
+        let mut debugger = Debugger::listen(port.ok_or_else(gone)?, process, self.listen.unwrap_or(any))?;
         let image = &self.run.image;
         if self.listen.is_none() {
             debugger.start(self.gdb.as_deref(), image)?;
@@ -75,11 +79,16 @@ impl Args {
         }
         // Whoever starts it may be in another directory.
         let image = absolute(image).unwrap_or_else(|_| image.into());
-        note(&format_args!(
-            "held at its first instruction; now: gdb-multiarch -q {} -ex 'target remote {}'",
-            image.display(),
-            debugger.address()
-        ));
+        let mut now = String::from("gdb-multiarch");
+        for argument in debugger.arguments(image.as_os_str()) {
+            let text = argument.display().to_string();
+            // Writing to text succeeds.
+            let _ = match text.contains(' ') {
+                true => write!(now, " '{text}'"),
+                false => write!(now, " {text}"),
+            };
+        }
+        note(&format_args!("held at its first instruction; now: {now}"));
         Ok(debugger)
     }
 }

@@ -10,7 +10,9 @@ use core::arch::{asm, global_asm};
 use core::cell::Cell;
 use core::ops::Range;
 
+use aarch32_cpu::pmsav7::{AccessPerms, Config, MemAttr, Mpu, Region, RegionSize};
 use aarch32_rt::exception;
+use sidecore_wire::sandbox as page;
 
 use super::board::{self, Hardware};
 use super::register::Register;
@@ -66,6 +68,7 @@ impl Hardware for RealTime {
         control &= !HIGH_VECTORS;
         // SAFETY: exceptions come to the vectors at 0 from now on, where the link script has put ours.
         unsafe { asm!("mcr p15, 0, {}, c1, c0, 0", in(reg) control, options(nostack, preserves_flags)) };
+        protect();
         MODE.write(EIGHT_BITS);
         CONTROL.write(ON);
         // SAFETY: the counters are used here alone.
@@ -135,6 +138,44 @@ impl Hardware for RealTime {
     }
 }
 
+/// What the core may access, of the 4 GiB that it can name: the chip answers reads of most of the rest with zeros.
+const REGIONS: [Region; 4] = [
+    // The image's code and constants.
+    Region {
+        access_perms: AccessPerms::ReadOnly,
+        no_exec: false,
+        ..region(0x0000_0000, RegionSize::_4M, MemAttr::WriteBackWriteAlloc { shareable: false })
+    },
+    // Its data and stacks.
+    region(0x0040_0000, RegionSize::_4M, MemAttr::WriteBackWriteAlloc { shareable: false }),
+    // The window. Nothing keeps this core's cache and the main side's the same.
+    region(0x0080_0000, RegionSize::_8M, MemAttr::NonCacheable { shareable: true }),
+    // Both UARTs.
+    region(0xFF00_0000, RegionSize::_128K, MemAttr::Device { shareable: true }),
+];
+
+const fn region(base: usize, size: RegionSize, mem_attr: MemAttr) -> Region {
+    Region {
+        base: core::ptr::without_provenance_mut(base),
+        size,
+        subregion_mask: 0,
+        enabled: true,
+        no_exec: true,
+        mem_attr,
+        access_perms: AccessPerms::ReadWrite,
+    }
+}
+
+/// Everything outside of [`REGIONS`] is a fault from now on.
+fn protect() {
+    // SAFETY: the only one; it is used once.
+    let mut mpu = unsafe { Mpu::new() };
+    let config = Config { background_config: false, iregions: &[], dregions: &REGIONS };
+    if mpu.configure(&config).is_ok() {
+        mpu.enable();
+    }
+}
+
 // The first instruction, in the place of aarch32-rt's, which takes cores with a number other than 0 for secondary ones.
 // In QEMU this one has number 4, behind the Cortex-A53s. Each core of this chip has firmware of its own.
 global_asm!(
@@ -152,8 +193,8 @@ _start:
 
 #[exception(Undefined)]
 fn on_undefined(addr: usize) -> ! {
-    // No register tells of it; the status of an abort is never 0.
-    board::crash::<RealTime>([addr as u64, 0, 0, 0, 0])
+    // No status register tells of it.
+    board::crash::<RealTime>([addr as u64, 0, 0, page::VECTOR_UNDEFINED << 32, 0])
 }
 
 #[exception(PrefetchAbort)]
@@ -163,7 +204,13 @@ fn on_prefetch_abort(addr: usize) -> ! {
     unsafe { asm!("mrc p15, 0, {}, c5, c0, 1", out(reg) status, options(nomem, nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("mrc p15, 0, {}, c6, c0, 2", out(reg) address, options(nomem, nostack, preserves_flags)) };
-    board::crash::<RealTime>([addr as u64, 0, 0, status.into(), address.into()])
+    board::crash::<RealTime>([
+        addr as u64,
+        0,
+        0,
+        page::VECTOR_PREFETCH_ABORT << 32 | u64::from(status),
+        address.into(),
+    ])
 }
 
 #[exception(DataAbort)]
@@ -173,7 +220,13 @@ fn on_data_abort(addr: usize) -> ! {
     unsafe { asm!("mrc p15, 0, {}, c5, c0, 0", out(reg) status, options(nomem, nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("mrc p15, 0, {}, c6, c0, 0", out(reg) address, options(nomem, nostack, preserves_flags)) };
-    board::crash::<RealTime>([addr as u64, 0, 0, status.into(), address.into()])
+    board::crash::<RealTime>([
+        addr as u64,
+        0,
+        0,
+        page::VECTOR_DATA_ABORT << 32 | u64::from(status),
+        address.into(),
+    ])
 }
 
 /// The symbols of firmware on the board.

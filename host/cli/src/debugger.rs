@@ -44,11 +44,6 @@ impl Debugger {
         Ok(Self { address, process, child: None })
     }
 
-    /// The address to connect to.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Starts a debugger on this terminal: the one that is asked for, or the first that there is.
     pub(crate) fn start(&mut self, asked: Option<&OsStr>, image: &OsStr) -> Result<(), Failure> {
         let (mut last, arguments) = (None, self.arguments(image));
@@ -175,9 +170,9 @@ mod tests {
     #[test]
     fn debuggers_reach_the_port_one_after_the_other() {
         let (port, mut machine) = UnixStream::pair().unwrap();
-        let debugger = Debugger::listen(port.into(), ([127, 0, 0, 1], 0).into()).unwrap();
+        let debugger = Debugger::listen(port.into(), None, ([127, 0, 0, 1], 0).into()).unwrap();
         for round in 0..2_u8 {
-            let mut gdb = TcpStream::connect(debugger.address()).unwrap();
+            let mut gdb = TcpStream::connect(debugger.address).unwrap();
             gdb.write_all(&[b'?', round]).unwrap();
             let mut two = [0; 2];
             machine.read_exact(&mut two).unwrap();
@@ -186,7 +181,7 @@ mod tests {
             let mut one = [0; 1];
             gdb.read_exact(&mut one).unwrap();
         }
-        let mut gdb = TcpStream::connect(debugger.address()).unwrap();
+        let mut gdb = TcpStream::connect(debugger.address).unwrap();
         gdb.write_all(b"?").unwrap();
         machine.read_exact(&mut [0; 1]).unwrap();
         drop(machine);
@@ -196,7 +191,7 @@ mod tests {
     #[test]
     fn a_debugger_that_is_not_there_is_an_error() {
         let (port, _machine) = UnixStream::pair().unwrap();
-        let mut debugger = Debugger::listen(port.into(), ([127, 0, 0, 1], 0).into()).unwrap();
+        let mut debugger = Debugger::listen(port.into(), None, ([127, 0, 0, 1], 0).into()).unwrap();
         let failure = debugger.start(Some("/nonexistent/gdb".as_ref()), "fw.elf".as_ref()).unwrap_err();
         assert!(failure.to_string().contains("/nonexistent/gdb"), "{failure}");
         assert_eq!(debugger.exit_code(), None);

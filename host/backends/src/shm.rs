@@ -4,7 +4,7 @@
 //! That is how OpenAMP's programs meet on Linux ([`Config::openamp`]): the remote's side makes file and socket, writes
 //! the resource table and listens; the main side attaches, which is what this backend does. Device addresses are
 //! offsets into the file. A process cannot be started, stopped or held from outside, so a peer is attached to and given
-//! up, and that is all.
+//! up, and that is all. A [`Seat`] is the other end of such a meeting: for who wants to be the remote.
 
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,6 +23,10 @@ use sidecore_wire::resource_table::Header;
 
 use crate::Kind;
 use crate::room::find_room_within;
+
+mod seat;
+
+pub use seat::{Guest, Seat, openamp_table};
 
 /// The row of peers in other processes in the table of kinds.
 pub const KIND: Kind =

@@ -59,6 +59,12 @@ sidecore_remoteproc::codes! {
     error 618 VHOST_SERVE "vhost-serve"
         "Virtual machines cannot be served."
         "The message has the system's reason; too few open files (ulimit -n) is the usual one.";
+    error 619 SHARED_PLACE "shared-place"
+        "The place where main sides meet a remote cannot be made."
+        "The message has the reason: an rpmsg device with two rings has to be in the table that lies there.";
+    error 620 ATTACH_USAGE "attach-usage"
+        "The arguments of attach do not go together."
+        "A main side (--role host) sends messages to one --service; a remote (--role remote) serves what --service names.";
 }
 
 /// The tables of all crates.

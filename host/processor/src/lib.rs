@@ -25,6 +25,7 @@ mod event;
 mod message;
 mod port;
 mod processor;
+mod responder;
 mod service;
 
 pub use capture::Capture;
@@ -35,4 +36,5 @@ pub use error::{Lost, OpenError, ReceiveError, SendError};
 pub use event::{Ended, Event, ServeError};
 pub use message::Message;
 pub use processor::{Options, Processor, Waker};
+pub use responder::{Responder, TableRefused, Visit};
 pub use service::{Offer, Serve, ServiceEvent};

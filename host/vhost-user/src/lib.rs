@@ -24,7 +24,8 @@
 //! | `memory` | the memory that the front end lends, by both of its addresses |
 //! | `ring` | what the front end said about a ring, and its doorbells |
 //! | `session` | the requests of one front end, one after the other |
-//! | `device` | the rings at work: messages and announcements |
+//! | `device` | the rings at work |
+//! | `serving` | channels on a link: announcements, messages, answers |
 //! | `service` | what a guest finds at the other end of a channel |
 //! | `server` | the socket, the wait, one front end after the other |
 //!
@@ -40,9 +41,11 @@ mod message;
 mod ring;
 mod server;
 mod service;
+mod serving;
 mod session;
 
 pub use fault::Fault;
 pub use memory::MEMORY_SLOTS;
 pub use server::{BindError, Event, Server, Stopper};
 pub use service::{Channel, ChannelError, SERVICES, Serve, Service};
+pub use serving::{Serving, Talk};

@@ -7,12 +7,12 @@ use sidecore_wire::features::{EVENT_IDX, F_NS, VERSION_1};
 use sidecore_wire::status::Status;
 
 use crate::connection::Message;
-use crate::device::{Device, Talk};
+use crate::device::Device;
 use crate::memory::{MEMORY_SLOTS, Memory};
 use crate::message::{Bell as Which, Request, name, pair};
 use crate::ring::{Bell, Due, Kick, Outward, RINGS, Ring};
 use crate::server::Event;
-use crate::{Channel, Fault};
+use crate::{Channel, Fault, Talk};
 
 /// `VHOST_USER_F_PROTOCOL_FEATURES`: a feature bit that belongs to vhost-user alone.
 const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -122,7 +122,7 @@ impl<'c> Session<'c> {
         self.listen();
         self.start();
         let more = match &self.device {
-            Some(device) => device.turn(&mut self.talk),
+            Some(device) => device.serving.turn(&mut self.talk),
             None => Ok(false),
         };
         // Before anything is believed that was read: it may have been zeros.
@@ -142,8 +142,8 @@ impl<'c> Session<'c> {
                 false
             }
         };
-        if self.talk.too_long > 0 {
-            let count = std::mem::take(&mut self.talk.too_long);
+        let count = self.talk.dropped();
+        if count > 0 {
             self.events.push(Event::Dropped { count });
         }
         self.call();
@@ -156,7 +156,7 @@ impl<'c> Session<'c> {
     /// Tells the guest that nobody will be there any more.
     pub(crate) fn say_goodbye(&mut self) {
         if let Some(device) = &self.device {
-            device.withdraw(&mut self.talk);
+            device.serving.withdraw(&mut self.talk);
         }
         self.call();
     }
@@ -410,7 +410,8 @@ impl<'c> Session<'c> {
 
     /// The link is over.
     fn fail(&mut self, error: LinkError) {
-        let is_closed = error == LinkError::Closed || self.device.as_ref().is_some_and(Device::is_closed);
+        let is_closed = error == LinkError::Closed
+            || self.device.as_ref().is_some_and(|device| device.serving.is_closed());
         self.stop();
         if is_closed {
             // The driver cleared its rings: it starts anew, and kicks when it is ready. Those of it that began

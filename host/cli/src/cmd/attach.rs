@@ -8,13 +8,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueHint;
-use sidecore_backends::shm::{self, Shm};
+use sidecore_backends::shm::{self, Seat, Shm, openamp_table};
 use sidecore_os::guard_bus_errors;
-use sidecore_processor::{Ended, Options, Processor, discard, echo};
+use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
+use sidecore_vhost_user::Channel;
+use sidecore_wire::features::F_NS;
 
 use crate::codes;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
 use crate::output::{note, print};
 use crate::remote;
@@ -26,9 +28,14 @@ Without messages it stays attached until the peer goes or Ctrl-C is pressed, and
 peer announces and takes back. With messages it sends one after the other to the service, prints each answer on a line \
 of its own, and leaves.
 
+With --role remote it is the other end: it makes file and socket, waits for main sides, one after the other, and serves \
+them the channels that --service names, until Ctrl-C is pressed. A service goes by its own channel or, as CHANNEL=SERVICE, \
+by another; `sidecore vhost-user --help` lists the services.
+
 Examples:
   sidecore attach shm:openamp
-  sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two")]
+  sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two
+  sidecore attach shm:openamp --role remote --service rpmsg-openamp-demo-channel=echo")]
 pub(crate) struct Args {
     /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine
     #[arg(value_name = "PEER")]
@@ -39,15 +46,30 @@ pub(crate) struct Args {
     /// The socket that the peer listens at, where it is not the usual one
     #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
     socket: Option<PathBuf>,
-    /// The service that the messages are for
-    #[arg(long, value_name = "NAME", requires = "messages")]
-    service: Option<String>,
+    /// Which end is ours
+    #[arg(long, value_name = "ROLE", default_value = "host")]
+    role: Role,
+    /// The service that the messages are for; or, as remote, what main sides find, as often as you like [remote: echo]
+    #[arg(short, long = "service", value_name = "NAME")]
+    services: Vec<String>,
     /// How long to wait for the peer, for the service, and for each answer
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
     /// Messages to send
-    #[arg(value_name = "MESSAGE", requires = "service")]
+    #[arg(value_name = "MESSAGE", requires = "services")]
     messages: Vec<OsString>,
+    /// Tell, as remote, who comes and goes, too
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// An end of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// The main side, which owns the buffers
+    Host,
+    /// The coprocessor's side, which announces services
+    Remote,
 }
 
 /// A kind of peer, and how it is met.
@@ -77,13 +99,22 @@ pub(crate) fn run(args: &Args) -> Outcome {
         patience: args.timeout,
         ..usual
     };
+    if args.role == Role::Remote {
+        return serve(args, config);
+    }
+    let service = match (&args.services[..], args.messages.is_empty()) {
+        ([], _) => None,
+        ([service], false) => Some(service),
+        (_, true) => return Err(usage("a main side needs messages for the service, or --role remote")),
+        (_, false) => return Err(usage("messages are for one service")),
+    };
     let shm = Shm::new(config).map_err(|error| failed(args, error.code(), &error))?;
     let mut processor = Processor::detached(shm, Options::new(&args.peer.name));
     processor.offer(echo::offer());
     processor.offer(discard::offer());
     let interrupts = Interrupts::catch(processor.waker(), true)?;
     processor.attach(None).map_err(|error| failed(args, error.code(), &error))?;
-    let code = match &args.service {
+    let code = match service {
         Some(service) => talk(args, &processor, service)?,
         None => stay(&processor, &interrupts),
     };
@@ -107,6 +138,41 @@ fn talk(args: &Args, processor: &Processor<Shm>, service: &str) -> Outcome {
         print(&format!("{}\n", String::from_utf8_lossy(&bytes).escape_debug()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Is the remote of main sides that come, until the user has seen enough.
+fn serve(args: &Args, config: shm::Config) -> Outcome {
+    if !args.messages.is_empty() {
+        return Err(usage("a remote has no messages of its own; --role host sends some"));
+    }
+    let texts: Vec<&str> = match &args.services[..] {
+        [] => vec!["echo"],
+        services => services.iter().map(String::as_str).collect(),
+    };
+    let channels = texts.into_iter().map(str::parse::<Channel>).collect::<Result<_, _>>();
+    let channels = channels.map_err(|error| usage(&error.to_string()))?;
+    let path = config.memory.display().to_string();
+    let table = openamp_table(F_NS as u32).map_err(|error| failed(args, codes::SHARED_PLACE, &error))?;
+    let seat = Seat::new(config).map_err(|error| failed(args, error.code(), &error))?;
+    let responder = Responder::new(seat, table, channels);
+    let mut responder = responder.map_err(|error| failed(args, codes::SHARED_PLACE, &error))?;
+    let stop = responder.stopper();
+    let interrupts = Interrupts::catch_by(move || stop(), true)?;
+    let served = responder.serve(&mut |visit| {
+        let is_trouble = matches!(
+            visit,
+            Visit::Refused { .. } | Visit::Broken { .. } | Visit::Dropped { .. } | Visit::GaveUp
+        );
+        if args.verbose || is_trouble || *visit == Visit::Ready {
+            note(&format_args!("{}: {visit}", printable(&path)));
+        }
+    });
+    served.map_err(|error| failed(args, error.code(), &error))?;
+    Ok(interrupts.exit_code().map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+fn usage(why: &str) -> Failure {
+    Failure::new(codes::ATTACH_USAGE, "cannot do both").because(why).status(2)
 }
 
 /// Tells what happens until the peer goes, or the user has seen enough.

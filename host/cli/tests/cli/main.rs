@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod attach;
+mod attach_remote;
 mod bench;
 mod boards;
 mod data;

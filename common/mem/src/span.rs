@@ -5,6 +5,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use crate::Scalar;
 use crate::raw::Raw;
 
 /// A stretch of a region, checked when it was made and borrowed from it.
@@ -53,6 +54,14 @@ impl Span<'_> {
         self.check(at, N)?;
         // SAFETY: as in `read`.
         Some(unsafe { self.raw.read_array(at) })
+    }
+
+    /// The value at `at`; `None` where it leaves the span, or does not lie on a multiple of its size.
+    #[inline(always)]
+    pub fn load<T: Scalar>(&self, at: usize) -> Option<T> {
+        self.check(at, T::SIZE)?;
+        // SAFETY: the bytes lie in the span, and that in the region it is borrowed from; aligned.
+        self.raw.is_aligned(at, T::SIZE).then(|| unsafe { self.raw.load(at) })
     }
 
     /// Copies `from` to the bytes at `at`; `None` where they leave the span, and nothing is copied.

@@ -36,6 +36,11 @@ use sidecore_wire::split::{
 
 use crate::link::vring::{FROM_DEVICE, TO_DEVICE};
 
+/// Offsets in the header.
+const SRC: usize = 0;
+const DST: usize = 4;
+const LEN: usize = 12;
+
 /// A remote on two split rings of which this side is the device.
 #[derive(Debug)]
 pub struct Remote<'e, N> {
@@ -92,7 +97,7 @@ pub enum Error {
     PeerHead,
     /// The host's buffer is of several parts, or not to be written or read as this ring's are.
     PeerFlags,
-    /// The host's buffer does not lie in the shared memory.
+    /// The host's buffer does not lie in the shared memory, on a multiple of 4 bytes.
     PeerAddress,
     /// The host's buffer holds no header.
     PeerLength,
@@ -149,7 +154,8 @@ impl<'e, N: Notify> Remote<'e, N> {
             // We are called by a `fill`, whose buffer is not given back yet.
             return Err(Error::Full);
         }
-        let (head, buffer) = self.next(queue, DESC_WRITE)?.ok_or(Error::Full)?;
+        let head = next(queue)?.ok_or(Error::Full)?;
+        let buffer = self.buffer(queue, head, DESC_WRITE)?;
         if len > buffer.len() - Header::SIZE || len > usize::from(u16::MAX) {
             return Err(Error::TooLong);
         }
@@ -171,7 +177,8 @@ impl<'e, N: Notify> Remote<'e, N> {
     /// [`Error::Closed`], or the rule that the host broke: the end of the link.
     pub fn receive<R>(&self, take: impl FnOnce(&Message<'_>) -> R) -> Result<Option<R>, Error> {
         let queue = &self.to_remote;
-        let Some((head, buffer)) = self.next(queue, 0)? else { return Ok(None) };
+        let Some(head) = next(queue)? else { return Ok(None) };
+        let buffer = self.buffer(queue, head, 0)?;
         queue.taken.set(queue.taken.get().wrapping_add(1));
         let len = buffer.len() as u32;
         let answer = self.sort(buffer).map(|message| take(&message));
@@ -197,34 +204,17 @@ impl<'e, N: Notify> Remote<'e, N> {
 
     /// The message in a buffer, if it is one and for us.
     fn sort<'b>(&self, buffer: Span<'b>) -> Option<Message<'b>> {
-        let mut header = [0; Header::SIZE];
-        buffer.read(0, &mut header)?;
-        let header = Header::parse(&header);
-        if header.dst == ADDR_ANY || usize::from(header.len) > buffer.len() - Header::SIZE {
+        let (dst, len) = (buffer.load(DST)?, buffer.load::<u16>(LEN)?);
+        if dst == ADDR_ANY || usize::from(len) > buffer.len() - Header::SIZE {
             return None;
         }
-        let endpoint = self.endpoints.iter().position(|addr| *addr == header.dst)?;
-        Some(Message { buffer, src: header.src, endpoint, len: header.len })
+        let endpoint = self.endpoints.iter().position(|addr| *addr == dst)?;
+        Some(Message { src: buffer.load(SRC)?, buffer, endpoint, len })
     }
 
-    /// The buffer whose turn it is, which is not taken yet; it holds a header at least.
-    #[inline(never)]
-    fn next(&self, queue: &Queue, direction: u16) -> Result<Option<(u16, Span<'_>)>, Error> {
-        let taken = queue.taken.get();
-        // Acquire: entries, descriptors and buffers are read after the index that published them.
-        let more = queue.available_index.load_acquire().wrapping_sub(taken);
-        if queue.used_index.load() != queue.returned.get() {
-            // The driver cleared the ring, and nobody else writes there.
-            return Err(Error::Closed);
-        }
-        if more == 0 {
-            return Ok(None);
-        }
-        let out = taken.wrapping_sub(queue.returned.get());
-        if usize::from(more) + usize::from(out) > queue.descriptors.count() {
-            return Err(Error::PeerIndex);
-        }
-        let head = queue.available.load(usize::from(taken));
+    /// A descriptor's buffer, which holds a header at least.
+    #[inline(always)]
+    fn buffer(&self, queue: &Queue, head: u16, direction: u16) -> Result<Span<'_>, Error> {
         let [addr, word] = queue.descriptors.get(usize::from(head)).ok_or(Error::PeerHead)?;
         let (len, flags) = (word as u32 as usize, (word >> 32) as u16);
         if flags & (DESC_NEXT | DESC_INDIRECT | DESC_WRITE) != direction {
@@ -235,8 +225,7 @@ impl<'e, N: Notify> Remote<'e, N> {
         }
         // An address below the memory wraps to a huge offset.
         let at = usize::try_from(addr.wrapping_sub(self.start.0)).map_err(|_| Error::PeerAddress)?;
-        let buffer = self.shared.span(at, len).ok_or(Error::PeerAddress)?;
-        Ok(Some((head, buffer)))
+        self.shared.span(at, len).filter(|_| at % 4 == 0).ok_or(Error::PeerAddress)
     }
 
     /// Gives a buffer back, and notifies the host where it wants that.
@@ -254,6 +243,26 @@ impl<'e, N: Notify> Remote<'e, N> {
             self.notify.notify(index);
         }
     }
+}
+
+/// The descriptor of the buffer whose turn it is, which is not taken yet.
+#[inline(never)]
+fn next(queue: &Queue) -> Result<Option<u16>, Error> {
+    let taken = queue.taken.get();
+    // Acquire: entries, descriptors and buffers are read after the index that published them.
+    let more = queue.available_index.load_acquire().wrapping_sub(taken);
+    if queue.used_index.load() != queue.returned.get() {
+        // The driver cleared the ring, and nobody else writes there.
+        return Err(Error::Closed);
+    }
+    if more == 0 {
+        return Ok(None);
+    }
+    let out = taken.wrapping_sub(queue.returned.get());
+    if usize::from(more) + usize::from(out) > queue.descriptors.count() {
+        return Err(Error::PeerIndex);
+    }
+    Ok(Some(queue.available.load(usize::from(taken))))
 }
 
 impl Message<'_> {
@@ -353,7 +362,9 @@ impl fmt::Display for Error {
             Self::PeerIndex => "the host shows more buffers than its ring has",
             Self::PeerHead => "the host named a descriptor that there is not",
             Self::PeerFlags => "the host's buffer has flags that it must not have here",
-            Self::PeerAddress => "the host's buffer lies in no shared memory",
+            Self::PeerAddress => {
+                "the host's buffer does not lie in the shared memory, on a multiple of 4 bytes"
+            }
             Self::PeerLength => "the host's buffer holds no header",
         })
     }

@@ -251,8 +251,9 @@ impl Raw {
         }
     }
 
-    /// Bytes up to the first aligned one, then as usual. Rare: headers and payloads are aligned. Written so that the
-    /// compiler sees that it cannot unwind, which spares every caller a copy of its loans in memory.
+    /// Bytes up to the first aligned one, then as usual. Rare on large cores: headers and payloads are aligned. Written so
+    /// that the compiler sees that it cannot unwind, which spares every caller a copy of its loans in memory. On small
+    /// ones it is every copy, in one loop that needs no more registers than a call leaves free: no stack.
     ///
     /// # Safety
     /// As for [`Raw::write`].
@@ -260,13 +261,35 @@ impl Raw {
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     unsafe fn write_misaligned(self, at: usize, from: &[u8]) {
-        let Some((head, rest)) = from.split_at_checked(self.head(at, from.len())) else { return };
-        for (i, byte) in head.iter().enumerate() {
-            // SAFETY: in bounds by the caller's promise; a byte is always aligned.
-            unsafe { self.store(at + i, *byte) };
+        if IS_LARGE {
+            let Some((head, rest)) = from.split_at_checked(self.head(at, from.len())) else { return };
+            for (i, byte) in head.iter().enumerate() {
+                // SAFETY: in bounds by the caller's promise; a byte is always aligned.
+                unsafe { self.store(at + i, *byte) };
+            }
+            // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
+            unsafe { self.write_lanes(at + head.len(), rest) };
+            return;
         }
-        // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
-        unsafe { self.write_lanes(at + head.len(), rest) };
+        // SAFETY: in bounds by the caller's promise.
+        let (mut to, mut from) = (unsafe { self.advance(at) }, from);
+        while !from.is_empty() {
+            if to.is_aligned(0, LANE) && from.len() >= LANE {
+                let Some((lane, rest)) = from.split_first_chunk::<LANE>() else { return };
+                // SAFETY: in bounds, as there is as much left to be copied, and aligned.
+                unsafe { to.store(0, Lane::from_le_bytes(*lane)) };
+                // SAFETY: as above.
+                to = unsafe { to.advance(LANE) };
+                from = rest;
+            } else {
+                let Some((byte, rest)) = from.split_first() else { return };
+                // SAFETY: in bounds, as there is as much left to be copied; a byte is always aligned.
+                unsafe { to.store(0, *byte) };
+                // SAFETY: as above.
+                to = unsafe { to.advance(1) };
+                from = rest;
+            }
+        }
     }
 
     /// As [`Raw::write_misaligned`].
@@ -277,14 +300,36 @@ impl Raw {
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     unsafe fn read_misaligned(self, at: usize, to: &mut [u8]) {
-        let split = self.head(at, to.len());
-        let Some((head, rest)) = to.split_at_mut_checked(split) else { return };
-        for (i, byte) in head.iter_mut().enumerate() {
-            // SAFETY: in bounds by the caller's promise; a byte is always aligned.
-            *byte = unsafe { self.load(at + i) };
+        if IS_LARGE {
+            let split = self.head(at, to.len());
+            let Some((head, rest)) = to.split_at_mut_checked(split) else { return };
+            for (i, byte) in head.iter_mut().enumerate() {
+                // SAFETY: in bounds by the caller's promise; a byte is always aligned.
+                *byte = unsafe { self.load(at + i) };
+            }
+            // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
+            unsafe { self.read_lanes(at + split, rest) };
+            return;
         }
-        // SAFETY: in bounds by the caller's promise; what remains, if anything does, is aligned.
-        unsafe { self.read_lanes(at + split, rest) };
+        // SAFETY: in bounds by the caller's promise.
+        let (mut from, mut to) = (unsafe { self.advance(at) }, to);
+        while !to.is_empty() {
+            if from.is_aligned(0, LANE) && to.len() >= LANE {
+                let Some((lane, rest)) = to.split_first_chunk_mut::<LANE>() else { return };
+                // SAFETY: in bounds, as there is as much left to be copied, and aligned.
+                *lane = unsafe { from.load::<Lane>(0) }.to_le_bytes();
+                // SAFETY: as above.
+                from = unsafe { from.advance(LANE) };
+                to = rest;
+            } else {
+                let Some((byte, rest)) = to.split_first_mut() else { return };
+                // SAFETY: in bounds, as there is as much left to be copied; a byte is always aligned.
+                *byte = unsafe { from.load(0) };
+                // SAFETY: as above.
+                from = unsafe { from.advance(1) };
+                to = rest;
+            }
+        }
     }
 
     /// Bytes up to the first aligned lane, at most `len`.

@@ -143,7 +143,7 @@ fn a_message_that_is_being_looked_at_is_not_given_back_twice() {
 fn every_lie_in_the_ring_is_named_and_leads_nowhere() {
     // Offsets in the ring to the remote, what is written there, and what the remote says of it.
     let (available, descriptor) = (PLACES.to_remote + 16 * 8, PLACES.to_remote);
-    let lies: [(usize, u64, usize, Error); 8] = [
+    let lies: [(usize, u64, usize, Error); 9] = [
         (available + 2, 9, 2, Error::PeerIndex),
         (available + 2, 0xFFFF, 2, Error::PeerIndex),
         (available + 4, 8, 2, Error::PeerHead),
@@ -152,6 +152,7 @@ fn every_lie_in_the_ring_is_named_and_leads_nowhere() {
         (descriptor + 8, 15, 4, Error::PeerLength),
         (descriptor + 8, 0xFFFF_FFFF, 4, Error::PeerAddress),
         (descriptor, START - 1, 8, Error::PeerAddress),
+        (descriptor, START + POOLS[1] as u64 + 2, 8, Error::PeerAddress),
     ];
     for (at, value, width, error) in lies {
         let Bench { shared, host, remote, .. } = bench();

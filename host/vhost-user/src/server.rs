@@ -27,6 +27,10 @@ const LOOK: Duration = Duration::from_millis(1);
 /// How long a front end that broke the rules keeps the next one waiting: it may be itself, at once and for ever.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// For how long a front end is served after its guest was told of the end. Whoever sees the connection close may look at
+/// nothing that came before: User-Mode Linux reads its calls to the end and, finding that, handles none of them.
+const PARTING: Duration = Duration::from_millis(500);
+
 /// One rpmsg device at one socket, for one front end after the other.
 #[derive(Debug)]
 pub struct Server {
@@ -198,7 +202,11 @@ impl Server {
         on_event: &mut dyn FnMut(&Event),
     ) -> Result<Option<Fault>, Refused> {
         let mut session = Session::new(&mut self.channels);
+        let mut parting: Option<Instant> = None;
         loop {
+            if parting.is_some_and(|end| Instant::now() >= end) {
+                return Ok(None);
+            }
             let ended = step(&mut connection, &mut session);
             session.events().for_each(|event| on_event(&event));
             let next = match ended {
@@ -209,14 +217,21 @@ impl Server {
                 Err(fault) => return Ok(Some(fault)),
             };
             let toward = if connection.is_waiting() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            let mut wanted = vec![PollFd::new(&*self.stop, PollFlags::IN), PollFd::new(&connection, toward)];
+            let mut wanted = vec![PollFd::new(&connection, toward)];
             wanted.extend(session.kicks().map(|kick| PollFd::from_borrowed_fd(kick, PollFlags::IN)));
             wanted.extend(session.full().map(|full| PollFd::from_borrowed_fd(full, PollFlags::OUT)));
+            let next = match parting {
+                Some(end) => Some(next.map_or(end, |next| next.min(end))),
+                None => {
+                    wanted.push(PollFd::new(&*self.stop, PollFlags::IN));
+                    next
+                }
+            };
             poll_until(&mut wanted, next)?;
-            if wanted.first().is_some_and(|stop| !stop.revents().is_empty()) {
+            let is_stopped = wanted.last().is_some_and(|stop| !stop.revents().is_empty());
+            if parting.is_none() && is_stopped {
                 session.say_goodbye();
-                session.events().for_each(|event| on_event(&event));
-                return Ok(None);
+                parting = Some(Instant::now() + PARTING);
             }
         }
     }

@@ -15,6 +15,8 @@ pub struct Talk {
     channels: Vec<(Name, Box<dyn Serve>)>,
     /// Channels that the other side has been told of.
     announced: usize,
+    /// Nothing is announced any more.
+    is_leaving: bool,
     /// An answer that found no buffer: to be sent by an endpoint to an address before anything else is received.
     unsent: Option<(usize, u32)>,
     answer: Vec<u8>,
@@ -97,9 +99,11 @@ impl<L: Link> Serving<L> {
         Ok(true)
     }
 
-    /// Tells the other side that the channels it knows of are gone, as far as it has buffers for that.
+    /// Tells the other side that the channels it knows of are gone, as far as it has buffers for that. Nothing is announced
+    /// in this talk afterwards.
     pub fn withdraw(&self, talk: &mut Talk) {
         let _batch = self.rpmsg.batch();
+        talk.is_leaving = true;
         while let Some(last) = talk.announced.checked_sub(1) {
             let told = (self.endpoints.get(last).zip(talk.channels.get(last)))
                 .is_some_and(|(endpoint, (name, _))| self.rpmsg.withdraw(*endpoint, name).is_ok());
@@ -123,8 +127,9 @@ impl<L: Link> Serving<L> {
             }
             talk.unsent = None;
         }
-        while let Some((endpoint, (name, _))) =
-            self.endpoints.get(talk.announced).zip(talk.channels.get(talk.announced))
+        while !talk.is_leaving
+            && let Some((endpoint, (name, _))) =
+                self.endpoints.get(talk.announced).zip(talk.channels.get(talk.announced))
         {
             match self.rpmsg.announce(*endpoint, name) {
                 Ok(()) => talk.announced += 1,

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, fuzz, layers, none, ordinary, prose, protocol, test};
+use super::{Chore, deny, docs, files, fuzz, lab, layers, none, ordinary, prose, protocol, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -31,6 +31,7 @@ pub(crate) const CHORE: Chore = Chore {
         test::steps(report, false);
         fuzz::steps(report, FUZZ_SECONDS, None);
         ordinary::steps(report);
+        lab::steps(report);
         prose::steps(report);
         Ok(())
     },

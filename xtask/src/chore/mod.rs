@@ -8,6 +8,7 @@ mod docs;
 mod files;
 mod fuzz;
 mod images;
+mod lab;
 mod layers;
 mod loom;
 mod ordinary;
@@ -26,6 +27,7 @@ pub(crate) const CHORES: &[Chore] = &[
     demo::CHORE,
     test::CHORE,
     images::CHORE,
+    lab::CHORE,
     bench::CHORE,
     size::CHORE,
     loom::CHORE,

@@ -18,6 +18,8 @@ struct Platform {
     is_board: bool,
     /// Its link script in `link/`, and the name by which it is included or named to the linker.
     script: &'static str,
+    /// The link script of firmware for the second core, where the board has one.
+    second: Option<&'static str>,
     installed: &'static str,
     /// Arguments for the linker driver with which an image is linked.
     link_arguments: &'static [&'static str],
@@ -31,6 +33,7 @@ const PLATFORMS: &[Platform] = &[
         },
         is_board: false,
         script: "sidecore-sandbox.x",
+        second: None,
         installed: "sidecore-sandbox.x",
         // Our own entry and memory image, nothing of the C library, no dynamic linking, and a build id, by which a
         // crash dump finds its image again.
@@ -49,6 +52,7 @@ const PLATFORMS: &[Platform] = &[
         matches: |target| target == "thumbv7em-none-eabihf",
         is_board: true,
         script: "mps2-an386.x",
+        second: Some("mps2-an386-1.x"),
         installed: "memory.x",
         link_arguments: CORTEX_M,
     },
@@ -57,6 +61,7 @@ const PLATFORMS: &[Platform] = &[
         matches: |target| target == "thumbv8m.main-none-eabihf",
         is_board: true,
         script: "mps2-an521.x",
+        second: Some("mps2-an521-1.x"),
         installed: "memory.x",
         link_arguments: CORTEX_M,
     },
@@ -65,6 +70,7 @@ const PLATFORMS: &[Platform] = &[
         matches: |target| target == "riscv32imac-unknown-none-elf",
         is_board: true,
         script: "riscv32-virt.x",
+        second: None,
         installed: "memory.x",
         // riscv-rt's script, which leaves it to us to name ours.
         link_arguments: &["--nmagic", "--build-id=sha1", "-Tmemory.x", "-Tlink.x"],
@@ -74,6 +80,7 @@ const PLATFORMS: &[Platform] = &[
         matches: |target| target == "armv7r-none-eabihf",
         is_board: true,
         script: "zcu102-r5.x",
+        second: Some("zcu102-r5-1.x"),
         installed: "memory.x",
         // aarch32-rt's script, which includes ours.
         link_arguments: &["--nmagic", "--build-id=sha1", "-Tlink.x"],
@@ -83,6 +90,7 @@ const PLATFORMS: &[Platform] = &[
         matches: |target| target == "aarch64-unknown-none",
         is_board: true,
         script: "aarch64-virt.x",
+        second: None,
         installed: "aarch64-virt.x",
         link_arguments: &["--nmagic", "--build-id=sha1", "-Taarch64-virt.x"],
     },
@@ -90,6 +98,9 @@ const PLATFORMS: &[Platform] = &[
 
 /// cortex-m-rt's script, which includes ours, and no page alignment: nothing here has pages.
 const CORTEX_M: &[&str] = &["--nmagic", "--build-id=sha1", "-Tlink.x"];
+
+/// Says for which core of a board with two an image is: `0`, as where it is not set, or `1`.
+const CORE: &str = "SIDECORE_CORE";
 
 /// Scripts that several platforms include.
 const INCLUDED: &[&str] = &["device.x", "sidecore-tables.x"];
@@ -102,6 +113,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(sidecore_platform, values({}))", names.join(", "));
 
     println!("cargo::rustc-check-cfg=cfg(sidecore_board)");
+    println!("cargo::rustc-check-cfg=cfg(sidecore_second_core)");
+    println!("cargo::rerun-if-env-changed={CORE}");
 
     let target = env::var("TARGET")?;
     let Some(platform) = PLATFORMS.iter().find(|platform| (platform.matches)(&target)) else {
@@ -111,8 +124,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-cfg=sidecore_native");
     println!("cargo::rustc-cfg=sidecore_platform={:?}", platform.name);
 
+    let script = match (env::var(CORE).as_deref(), platform.second) {
+        (Err(_) | Ok("" | "0"), _) => platform.script,
+        (Ok("1"), Some(script)) => {
+            println!("cargo::rustc-cfg=sidecore_second_core");
+            script
+        }
+        (Ok(core), _) => return Err(format!("{CORE}={core}: {} has no such core", platform.name).into()),
+    };
     let (link, out) = (Path::new("link"), PathBuf::from(env::var("OUT_DIR")?));
-    fs::copy(link.join(platform.script), out.join(platform.installed))?;
+    fs::copy(link.join(script), out.join(platform.installed))?;
     if platform.is_board {
         println!("cargo::rustc-cfg=sidecore_board");
         for script in INCLUDED {

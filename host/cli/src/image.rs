@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use sidecore_backends::qemu::Board;
+use sidecore_backends::qemu::{Beside, Board};
 use sidecore_remoteproc::{Firmware, FirmwareError};
 
 use crate::failure::{Failure, printable};
@@ -60,6 +60,14 @@ impl Image {
     /// Takes the file apart.
     pub(crate) fn firmware(&self) -> Result<Firmware<'_>, Failure> {
         Firmware::parse(&self.bytes).map_err(|error| self.refused(&error))
+    }
+
+    /// The image for a board's other core.
+    pub(crate) fn beside(&self, board: &Board) -> Result<Beside, Failure> {
+        let firmware = self.firmware()?;
+        let checked = firmware.check_machine(&[board.machine()]);
+        checked.map_err(|error| self.refused_by(&error, board))?;
+        Ok(Beside::new(&firmware))
     }
 
     /// The file is firmware for another machine than this board.

@@ -1,6 +1,6 @@
 //! Firmware on a remote, as every command that runs some wants it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::firmware::Machine;
 use sidecore_remoteproc::{Backend as _, BackendError, RemoteError};
 
+use crate::codes;
 use crate::failure::Failure;
 use crate::image::{CANNOT_RUN, Image};
 use crate::output::note;
@@ -64,13 +65,21 @@ pub(crate) struct Settings {
     pub(crate) watchdog: Option<Duration>,
     /// Whether the core is held at its first instruction, for a debugger.
     pub(crate) held: bool,
+    /// The image of the board's other core.
+    pub(crate) beside: Option<OsString>,
 }
 
 /// Makes a remote and loads the image on it. It is not started yet.
 pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Result<Processor<Any>, Failure> {
     let firmware = image.firmware()?;
-    let Settings { on, watchdog, held } = settings;
+    let Settings { on, watchdog, held, beside } = settings;
     let any = match on {
+        On::Sandbox if beside.is_some() => {
+            let why = "the sandbox has one core; of the boards, those of which the book says so have two";
+            return Err(Failure::new(codes::ARGUMENTS, "cannot run an image beside")
+                .because(why)
+                .status(OURS));
+        }
         On::Sandbox => {
             let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
             firmware.check_machine(&natives).map_err(|error| image.refused(&error))?;
@@ -79,7 +88,9 @@ pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Resul
         }
         On::Qemu(board) => {
             firmware.check_machine(&[board.machine()]).map_err(|error| image.refused_by(&error, &board))?;
-            let config = qemu::Config { watchdog, held, ..qemu::Config::new(*board) };
+            let other = beside.map(|beside| Image::open(&beside)).transpose()?;
+            let beside = other.as_ref().map(|image| image.beside(&board)).transpose()?;
+            let config = qemu::Config { watchdog, held, beside, ..qemu::Config::new(*board) };
             Qemu::new(config).map(Any::from)
         }
     };

@@ -3,10 +3,12 @@
 use core::fmt;
 
 use embedded_io::ErrorKind;
+use sidecore_rpmsg::host::BringUpError;
 use sidecore_rpmsg::{LinkError, OpenError, ReadError, SendError};
 use sidecore_services::{console, file};
 use sidecore_virtio::transport::table::RegisterError;
 use sidecore_wire::name_service::NameError;
+use sidecore_wire::resource_table::TableError;
 
 /// Whatever went wrong. Each function says what it can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,19 @@ pub enum Error {
     Device(RegisterError),
     /// The link to the main side is down: [`LinkError::Closed`] where the main side took it down.
     Link(LinkError),
+    /// This board has one core only, so there is nobody to be the host of.
+    NoSibling,
+    /// The resource table of the other core's firmware is none.
+    SiblingTable(TableError),
+    /// The other core's firmware asks for a ring that cannot be, or is too long.
+    SiblingRing {
+        /// Its number of descriptors.
+        num: u32,
+        /// Its alignment in bytes.
+        align: u32,
+    },
+    /// The device of the other core's firmware did not come up.
+    BringUp(BringUpError),
     /// A message was not sent.
     Send(SendError),
     /// A message was not read.
@@ -105,6 +120,12 @@ impl fmt::Display for Error {
             Self::NoDevice => f.write_str("the image offers no rpmsg device"),
             Self::Device(error) => error.fmt(f),
             Self::Link(error) => error.fmt(f),
+            Self::NoSibling => f.write_str("this board has no other core"),
+            Self::SiblingTable(error) => write!(f, "the other core's resource table: {error}"),
+            Self::SiblingRing { num, align } => {
+                write!(f, "the other core's firmware asks for a ring of {num} entries and alignment {align}")
+            }
+            Self::BringUp(error) => write!(f, "the other core's device: {error}"),
             Self::Send(error) => error.fmt(f),
             Self::Read(error) => error.fmt(f),
             Self::Open(error) => error.fmt(f),
@@ -135,8 +156,13 @@ impl embedded_io::Error for Error {
             Self::FileCall(error) => error.kind(),
             Self::File(error) => error.kind(),
             Self::NoRoom { .. } => ErrorKind::OutOfMemory,
-            Self::NoNameService => ErrorKind::Unsupported,
-            Self::NoDevice | Self::Device(_) | Self::Open(_) => ErrorKind::Other,
+            Self::NoNameService | Self::NoSibling => ErrorKind::Unsupported,
+            Self::NoDevice
+            | Self::Device(_)
+            | Self::Open(_)
+            | Self::SiblingTable(_)
+            | Self::SiblingRing { .. }
+            | Self::BringUp(_) => ErrorKind::Other,
         }
     }
 }

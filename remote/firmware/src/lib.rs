@@ -29,6 +29,8 @@
 //! # async fn lower(connection: &Connection<'_>) -> Result<(), Error> { upper(connection).await }
 //! ```
 //!
+//! On a board with two cores the firmware of one can be the host of the other's, with no main side: [`Host`].
+//!
 //! What differs between machines is behind [`platform::Platform`]; nothing here needs a heap.
 //!
 //! For the sandbox an image is linked by the host's own tool chain. Its build script passes on what the SDK asks of the
@@ -60,6 +62,8 @@ mod endpoint;
 #[cfg(sidecore_native)]
 mod error;
 #[cfg(sidecore_native)]
+mod host;
+#[cfg(sidecore_native)]
 mod image;
 #[cfg(sidecore_native)]
 mod machine;
@@ -80,6 +84,7 @@ pub use {
     connection::{Connection, Doorbell, Message, Outgoing, Wire},
     endpoint::Endpoint,
     error::Error,
+    host::{Host, SiblingBell, SiblingEvent, SiblingLink, SiblingOutgoing},
     image::Outcome,
     machine::Machine,
     operation::{Either, Operation, join, race},
@@ -87,7 +92,7 @@ pub use {
     service::{Console, File, Files},
 };
 
-pub use sidecore_rpmsg::{ADDR_ANY, LinkError, SendError};
+pub use sidecore_rpmsg::{ADDR_ANY, Event, LinkError, SendError};
 pub use sidecore_services::console::{Arguments, Stream};
 pub use sidecore_services::file::{Entry, Flags, Handle, Info, Kind};
 pub use sidecore_wire::features;

@@ -32,6 +32,34 @@ pub struct Board {
     pub console: Option<Line>,
     /// How the core finds its first instruction.
     pub start: Start,
+    /// The board's other core, where it has one that firmware can be written for.
+    pub sibling: Option<Sibling>,
+}
+
+/// Another core of the same kind, that shares the RAM: of the same machine, or another machine.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Sibling {
+    /// The part of the window that is its own: its page first, and behind it the memory between the two.
+    pub window: Span,
+    /// Its number, where the emulator sets the program counter of each.
+    pub cpu: Option<u32>,
+    /// Commands (QMP) besides those for the first core.
+    #[serde(default)]
+    pub commands: Vec<Command>,
+    /// It is another machine: the serial line of each at which the two are joined.
+    pub cable: Option<Line>,
+    /// The other machine's arguments, in place of the first one's.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+}
+
+impl Sibling {
+    /// Whether it is a machine of its own.
+    pub(super) const fn is_machine(&self) -> bool {
+        self.cable.is_some()
+    }
 }
 
 /// How an emulator is told to be a board.
@@ -217,9 +245,19 @@ impl Board {
             let Span { at, len } = self.window;
             return Err(format!("window: {len:#x} bytes at {at:#x} are not two pages at least of the ram"));
         }
-        let lines = [Some(self.mailbox), self.console].map(|line| line.map(|line| line.line));
-        if lines.iter().flatten().any(|line| *line >= LINES) || lines[0] == lines[1] {
-            return Err("mailbox, console: not two different lines below 8".to_owned());
+        if let Some(Sibling { window: Span { at, len }, .. }) = self.sibling
+            && !(self.window.holds(at, len) && at > self.window.at && at.is_multiple_of(4096) && len >= 8192)
+        {
+            return Err(format!(
+                "sibling.window: {len:#x} bytes at {at:#x} are not two pages at least of the window"
+            ));
+        }
+        let cable = self.sibling.as_ref().and_then(|sibling| sibling.cable);
+        let lines: Vec<u8> =
+            [Some(self.mailbox), self.console, cable].iter().flatten().map(|line| line.line).collect();
+        let twice = |(number, line): (usize, &u8)| *line >= LINES || lines[..number].contains(line);
+        if lines.iter().enumerate().any(twice) {
+            return Err("mailbox, console, sibling.cable: not different lines below 8".to_owned());
         }
         let program = &self.emulator.program;
         let good = program.starts_with("qemu-system-") || program.starts_with('/');

@@ -25,6 +25,16 @@ pub(super) fn told(core: Core, page: &Region<Arc<Mapping>>) -> Option<Event> {
     }
 }
 
+/// The same of the other core, whose crash is the whole board's.
+pub(super) fn told_beside(core: Core, page: &Region<Arc<Mapping>>) -> Option<Event> {
+    let mut event = told(core, page)?;
+    if let Event::Crashed(crash) = &mut event {
+        let words = crash.allegation.take().unwrap_or_default();
+        crash.allegation = Some(format!("(the other core) {words}").trim_end().to_owned());
+    }
+    Some(event)
+}
+
 fn crash(core: Core, page: &Region<Arc<Mapping>>) -> Crash {
     let allegation = allegation(page);
     let valid = page.load::<u32>(page::FAULT_VALID).is_ok_and(|valid| valid != 0);

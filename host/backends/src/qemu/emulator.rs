@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use sidecore_mem::DeviceAddr;
 use sidecore_os::{End, Ending, SharedMemory, Tied, signal_name};
 use sidecore_remoteproc::{BackendError, Boot, Crash, CrashKind, Event};
 
+use super::beside::Beside;
 use super::board::{Board, Start};
 use super::crash::registers;
 use super::debug_port::DebugPort;
@@ -37,6 +38,8 @@ pub(super) struct Emulator {
     pub(super) console: Option<Stream>,
     /// Whether the system keeps it from starting programs and the like.
     pub(super) confined: bool,
+    /// The other core, where that is a machine of its own.
+    pub(super) second: Option<Box<(Board, Self)>>,
 }
 
 impl Emulator {
@@ -46,10 +49,31 @@ impl Emulator {
         program: &Path,
         ram: &SharedMemory,
         boot: &Boot,
+        beside: Option<&Beside>,
+    ) -> Result<Self, BackendError> {
+        let second = beside.and_then(|beside| Some((beside, board.second_machine()?)));
+        let Some((beside, (second, line))) = second else {
+            return Self::start_machine(board, program, ram, boot.entry, None);
+        };
+        let ends = Stream::pair().map_err(|errno| system("join two machines (socketpair)", errno))?;
+        let ends = [ends.0.into_fd(), ends.1];
+        let [one, other] = ends.each_ref().map(|end| Some((line, end)));
+        let mut first = Self::start_machine(board, program, ram, boot.entry, one)?;
+        let emulator = Self::start_machine(&second, program, ram, beside.entry(), other)?;
+        first.second = Some(Box::new((second, emulator)));
+        Ok(first)
+    }
+
+    fn start_machine(
+        board: &Board,
+        program: &Path,
+        ram: &SharedMemory,
+        entry: DeviceAddr,
+        cable: Option<(u8, &OwnedFd)>,
     ) -> Result<Self, BackendError> {
         let mut differences = Differences::default();
         loop {
-            match Self::try_start(board, program, ram, boot, differences) {
+            match Self::try_start(board, program, ram, entry, cable, differences) {
                 Err(BackendError::ExecutorLost { reason, .. }) if differences.learn(&reason) => {}
                 other => return other,
             }
@@ -60,15 +84,19 @@ impl Emulator {
         board: &Board,
         program: &Path,
         ram: &SharedMemory,
-        boot: &Boot,
+        entry: DeviceAddr,
+        cable: Option<(u8, &OwnedFd)>,
         differences: Differences,
     ) -> Result<Self, BackendError> {
         let pair = || Stream::pair().map_err(|errno| system("connect to QEMU (socketpair)", errno));
         let ((qmp, to_qmp), (debug_port, to_debug_port), (mailbox, to_mailbox)) = (pair()?, pair()?, pair()?);
         mailbox.keep_short();
         let (console, to_console) = board.console.map(|_| pair()).transpose()?.unzip();
-        let ram = rustix::io::fcntl_dupfd_cloexec(ram, 3);
-        let ram = ram.map_err(|errno| system("hand the memory to QEMU (F_DUPFD_CLOEXEC)", errno))?;
+        let dup = |fd: BorrowedFd<'_>| {
+            let dup = rustix::io::fcntl_dupfd_cloexec(fd, 3);
+            dup.map_err(|errno| system("hand a descriptor to QEMU (F_DUPFD_CLOEXEC)", errno))
+        };
+        let ram = dup(ram.as_fd())?;
 
         let mut arguments = Arguments::default();
         for fixed in ["-nodefaults", "-no-user-config", "-S"] {
@@ -88,7 +116,7 @@ impl Emulator {
         arguments.pair("-M", format!("{},memory-backend=ram", board.emulator.machine));
         board.emulator.arguments.iter().for_each(|argument| arguments.push(argument));
         if let Start::Cpu(cpu) = board.start {
-            arguments.pair("-device", format!("loader,addr={:#x},cpu-num={cpu}", boot.entry.0));
+            arguments.pair("-device", format!("loader,addr={:#x},cpu-num={cpu}", entry.0));
         }
         arguments.connect("qmp", to_qmp);
         arguments.pair("-mon", "chardev=qmp,mode=control");
@@ -98,13 +126,18 @@ impl Emulator {
         if let Some(to_console) = to_console {
             arguments.connect("console", to_console);
         }
+        if let Some((_, end)) = cable {
+            arguments.connect("cable", dup(end.as_fd())?);
+        }
         let console_line = board.console.map(|console| console.line);
-        for line in 0..=board.mailbox.line.max(console_line.unwrap_or(0)) {
+        let cable_line = cable.map(|(line, _)| line);
+        for line in 0..=board.mailbox.line.max(console_line.unwrap_or(0)).max(cable_line.unwrap_or(0)) {
             arguments.pair(
                 "-serial",
                 match line {
                     line if line == board.mailbox.line => "chardev:mailbox",
                     line if Some(line) == console_line => "chardev:console",
+                    line if Some(line) == cable_line => "chardev:cable",
                     _ => "null",
                 },
             );
@@ -121,19 +154,24 @@ impl Emulator {
             return Err(outdated(program_at, &version));
         }
         let debug_port = RefCell::new(Some(DebugPort::new(debug_port)));
-        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined: !differences.no_seccomp })
+        let confined = !differences.no_seccomp;
+        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined, second: None })
     }
 
     /// Has the core begin at its reset, with what was loaded; it runs unless it is to be `held`.
     pub(super) fn release(&mut self, board: &Board, held: bool) -> Result<(), BackendError> {
-        for command in &board.emulator.commands {
-            self.ask(&command.execute, Value::Object(command.arguments.clone()))?;
+        if let Some(second) = &mut self.second {
+            let (board, emulator) = &mut **second;
+            emulator.release(board, false)?;
         }
-        self.ask("system_reset", Value::Null)?;
+        for command in &board.emulator.commands {
+            self.ask_this(&command.execute, Value::Object(command.arguments.clone()))?;
+        }
+        self.ask_this("system_reset", Value::Null)?;
         if held {
             return Ok(());
         }
-        match self.ask("cont", Value::Null) {
+        match self.ask_this("cont", Value::Null) {
             // The core is so fast in locking up that there is nobody left to answer: that is an end to be told.
             Err(_) if self.event_of_end(board).is_ok() => Ok(()),
             other => other,
@@ -149,8 +187,15 @@ impl Emulator {
         loaded.map_err(|trouble| explain(&self.program, trouble))
     }
 
-    /// Has a command carried out; what cannot be is an error that tells why.
-    pub(super) fn ask(&mut self, command: &str, arguments: Value) -> Result<(), BackendError> {
+    /// Has a command carried out by all machines; what cannot be is an error that tells why.
+    pub(super) fn ask(&mut self, command: &str) -> Result<(), BackendError> {
+        if let Some(second) = &mut self.second {
+            second.1.ask_this(command, Value::Null)?;
+        }
+        self.ask_this(command, Value::Null)
+    }
+
+    fn ask_this(&mut self, command: &str, arguments: Value) -> Result<(), BackendError> {
         let answered = self.qmp.ask(command, arguments).map(drop);
         answered.map_err(|trouble| explain(&self.program, trouble))
     }
@@ -159,6 +204,9 @@ impl Emulator {
     pub(super) fn quiet(&mut self) {
         // Refused only by an emulator that is going or gone, which halts its machine, too.
         let _ = self.qmp.ask("stop", Value::Null);
+        if let Some(second) = &mut self.second {
+            second.1.quiet();
+        }
     }
 
     /// Halts the machine and looks at the registers, as far as that is possible.
@@ -170,6 +218,15 @@ impl Emulator {
         let (pc, registers) = registers(board.core, &bytes);
         crash.pc = crash.pc.or(pc);
         crash.registers = registers;
+    }
+
+    /// The emulator that has ended by itself, this one or the second, and its board.
+    pub(super) fn ended<'e>(&'e self, board: &'e Board) -> Option<(&'e Self, &'e Board)> {
+        let second = self.second.as_deref().map(|(board, emulator)| (emulator, board));
+        [Some((self, board)), second]
+            .into_iter()
+            .flatten()
+            .find(|(emulator, _)| emulator.program.ending().is_some())
     }
 
     /// What became of the remote, now that its emulator has ended.

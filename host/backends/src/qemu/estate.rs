@@ -7,6 +7,7 @@ use sidecore_os::{Mapping, SharedMemory};
 use sidecore_remoteproc::{BackendError, Boot, Memory, MemoryMap};
 use sidecore_wire::sandbox::{self as page, HandOver};
 
+use super::beside::Beside;
 use super::board::{Board, Start};
 use super::place::place;
 use super::trouble::{lost, system};
@@ -22,13 +23,20 @@ pub(super) struct Estate {
     pub(super) loads: Vec<(DeviceAddr, Vec<u8>)>,
     /// The memories in the window, of which the firmware is told.
     shared: Vec<(u64, u64)>,
+    /// The other core's page, where that has an image.
+    pub(super) second_page: Option<Region<Arc<Mapping>>>,
 }
 
 impl Estate {
     /// All memories, zeroed; those without an address get one.
-    pub(super) fn new(board: &Board, memories: &mut [Memory]) -> Result<Self, BackendError> {
+    pub(super) fn new(
+        board: &Board,
+        memories: &mut [Memory],
+        beside: Option<&Beside>,
+    ) -> Result<Self, BackendError> {
         let mut placed = memories.to_vec();
-        place(board, &mut placed)?;
+        let others = beside.map(|beside| beside.taken(board)).transpose()?.unwrap_or_default();
+        place(board, &mut placed, others)?;
         let len = usize::try_from(board.ram.len).unwrap_or(usize::MAX);
         let ram = SharedMemory::create("sidecore: ram", len);
         let ram = ram.map_err(|refused| system(refused.operation, refused.errno))?;
@@ -53,8 +61,19 @@ impl Estate {
                 shared.push((at.0, memory.len));
             }
         }
+        let mut loads = Vec::new();
+        for (at, bytes) in beside.into_iter().flat_map(Beside::loads) {
+            if board.ram.holds(at.0, bytes.len() as u64) {
+                let region = slice(at.0, bytes.len() as u64)?;
+                region.write(0, bytes).map_err(|error| lost(error.to_string()))?;
+            } else {
+                loads.push((at, bytes.to_vec()));
+            }
+        }
+        let second = board.sibling.as_ref().filter(|_| beside.is_some());
+        let second_page = second.map(|second| slice(second.window.at, page::SIZE as u64)).transpose()?;
         memories.clone_from_slice(&placed);
-        Ok(Self { ram, page, mapped, unmapped, loads: Vec::new(), shared })
+        Ok(Self { ram, page, mapped, unmapped, loads, shared, second_page })
     }
 
     /// Puts bytes into a memory; into one of the machine's own at the next start.
@@ -89,6 +108,9 @@ impl Estate {
         for (place, (at, len)) in places.zip(&self.shared).take(page::MEMORIES_MAX) {
             place[..8].copy_from_slice(&at.to_le_bytes());
             place[8..].copy_from_slice(&len.to_le_bytes());
+        }
+        if let Some(second) = &self.second_page {
+            second.clear(0, page::SIZE).map_err(|error| lost(error.to_string()))?;
         }
         self.page.write(0, &bytes).map_err(|error| lost(error.to_string()))
     }

@@ -13,20 +13,20 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use serde_json::Value;
 use sidecore_mem::DeviceAddr;
 use sidecore_os::{EventFd, Mapping, poll_until};
-use sidecore_remoteproc::{
-    Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Waker,
-};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Crash, CrashKind, Event, Memory, MemoryMap, Waker};
 
-pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, Named, Span, Start};
+pub use self::beside::Beside;
+pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, Named, Sibling, Span, Start};
+pub use self::doorbell::QemuDoorbell;
 pub use self::qmp::Version;
 
 use self::debug_port::DebugPort;
@@ -38,9 +38,11 @@ use self::trouble::{Trouble, lost, system};
 use self::watchdog::Watchdog;
 use crate::Kind;
 
+mod beside;
 mod board;
 mod crash;
 mod debug_port;
+mod doorbell;
 mod emulator;
 mod estate;
 mod place;
@@ -76,13 +78,15 @@ pub struct Config {
     pub watchdog: Option<Duration>,
     /// Hold the core at its reset when it is started, for a debugger to let it run.
     pub held: bool,
+    /// An image for the board's other core, which is started with the first or by it.
+    pub beside: Option<Beside>,
 }
 
 impl Config {
     /// This board, with nothing special.
     #[must_use]
     pub fn new(board: Board) -> Self {
-        Self { board, program: None, watchdog: None, held: false }
+        Self { board, program: None, watchdog: None, held: false, beside: None }
     }
 }
 
@@ -143,8 +147,11 @@ impl Qemu {
     /// A remote with no memory yet. Nothing is started.
     ///
     /// # Errors
-    /// The board's emulator is not installed.
-    pub fn new(config: Config) -> Result<Self, BackendError> {
+    /// The board's emulator is not installed, or the board has no other core for the image beside.
+    pub fn new(mut config: Config) -> Result<Self, BackendError> {
+        if let Some(beside) = &config.beside {
+            config.board = beside.join(config.board)?;
+        }
         let named = &config.board.emulator;
         let program =
             config.program.clone().map_or_else(|| emulator::find(&named.program, &named.package), Ok)?;
@@ -240,7 +247,7 @@ impl Qemu {
     }
 
     fn ask(&mut self, command: &str) -> Result<(), BackendError> {
-        let asked = self.emulator.as_mut().ok_or_else(nobody)?.ask(command, Value::Null);
+        let asked = self.emulator.as_mut().ok_or_else(nobody)?.ask(command);
         self.keep(asked)
     }
 
@@ -273,11 +280,14 @@ impl Qemu {
             fd(emulator.qmp.as_fd()),
             fd(emulator.program.as_fd()),
         ];
+        fds.extend(emulator.second.as_ref().map(|second| fd(second.1.program.as_fd())));
+        let others = fds.len();
         fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
         fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
         poll_until(&mut fds, Some(until)).map_err(|refused| system(refused.operation, refused.errno))?;
-        let said = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Said { woken: said(0), rung: said(1), emulator: said(2) || said(3), others: said(4) || said(5) })
+        let said = |index: usize| !fds[index].revents().is_empty();
+        let any = |mut range: Range<usize>| range.any(said);
+        Ok(Said { woken: said(0), rung: said(1), emulator: any(2..others), others: any(others..fds.len()) })
     }
 
     /// Takes what was said; an end is kept. Whether the remote rang.
@@ -313,10 +323,11 @@ impl Qemu {
         }
         if said.emulator && self.end.is_none() {
             self.end = match emulator.qmp.happening() {
-                Ok(None) if emulator.program.ending().is_none() => None,
-                Ok(None | Some(Happening::Shutdown)) | Err(Trouble::Closed) => {
-                    Some(emulator.event_of_end(board)?)
-                }
+                Ok(None) => match emulator.ended(board) {
+                    Some((emulator, board)) => Some(emulator.event_of_end(board)?),
+                    None => None,
+                },
+                Ok(Some(Happening::Shutdown)) | Err(Trouble::Closed) => Some(emulator.event_of_end(board)?),
                 Ok(Some(Happening::Reset)) => {
                     let mut crash = plain(CrashKind::Reset, 6);
                     crash.allegation = crash::allegation(&estate.page);
@@ -325,6 +336,12 @@ impl Qemu {
                 }
                 Err(trouble) => return Err(explain(&emulator.program, trouble)),
             };
+        }
+        if let (None, Some(page)) = (&self.end, &estate.second_page)
+            && let Some(end @ Event::Crashed(_)) = crash::told_beside(board.core, page)
+        {
+            emulator.quiet();
+            self.end = Some(end);
         }
         if self.end.is_none() && self.watchdog.bites(&estate.page, &emulator.program) {
             let mut crash = plain(CrashKind::Hang, 9);
@@ -348,7 +365,7 @@ impl Backend for Qemu {
 
     fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
         self.expect_state("prepare", State::Offline)?;
-        self.estate = Some(Estate::new(&self.config.board, memories)?);
+        self.estate = Some(Estate::new(&self.config.board, memories, self.config.beside.as_ref())?);
         self.state = State::Prepared;
         Ok(())
     }
@@ -370,7 +387,8 @@ impl Backend for Qemu {
         let board = &self.config.board;
         estate.check_entry(board, boot)?;
         estate.fill_page(boot)?;
-        let mut emulator = Emulator::start(board, &self.program, &estate.ram, boot)?;
+        let mut emulator =
+            Emulator::start(board, &self.program, &estate.ram, boot, self.config.beside.as_ref())?;
         for (at, bytes) in &estate.loads {
             emulator.load(at.0, bytes)?;
         }
@@ -463,20 +481,6 @@ impl Backend for Qemu {
 
     fn findings(&self) -> Vec<String> {
         self.findings.clone()
-    }
-}
-
-/// Rings a remote on a board: one byte in its mailbox. Clones ring the same run of the remote, from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct QemuDoorbell(Option<Arc<Stream>>);
-
-impl Doorbell for QemuDoorbell {
-    /// Never sleeps. Where the mailbox is full the firmware has bytes to look at anyway.
-    fn ring(&self, notify_id: u32) {
-        if let Some(mailbox) = &self.0 {
-            // Refused: the remote is gone, which somebody else tells.
-            let _ = mailbox.offer(&[(notify_id & 0x7f) as u8]);
-        }
     }
 }
 

@@ -6,10 +6,14 @@ use sidecore_remoteproc::{BackendError, Memory};
 use super::board::{Board, Span};
 use crate::room::find_room_within;
 
-/// Gives memories without an address one in the board's window, and checks the others. Nothing is changed if one is
-/// refused.
-pub(super) fn place(board: &Board, memories: &mut [Memory]) -> Result<(), BackendError> {
-    let mut taken = Vec::new();
+/// Gives memories without an address one in the board's window, and checks the rest; none lies where `others` do. Nothing
+/// is changed if one is refused.
+pub(super) fn place(
+    board: &Board,
+    memories: &mut [Memory],
+    others: Vec<(u64, u64)>,
+) -> Result<(), BackendError> {
+    let mut taken = others;
     for memory in memories.iter() {
         check(board, memory)?;
         let Some(at) = memory.at else { continue };
@@ -70,17 +74,20 @@ mod tests {
     }
 
     fn refused(memories: &mut [Memory]) -> String {
-        place(&Board::find("mps2-an386").unwrap(), memories).unwrap_err().to_string()
+        place(&Board::find("mps2-an386").unwrap(), memories, Vec::new()).unwrap_err().to_string()
     }
 
     #[test]
     fn memories_are_placed_in_the_window_behind_the_page_and_what_lies_there() {
         let board = Board::find("mps2-an386").unwrap();
         let mut memories = [memory(Some(0x2180_1000), 0x1000), memory(None, 0x1800), memory(None, 1)];
-        place(&board, &mut memories).unwrap();
+        place(&board, &mut memories, Vec::new()).unwrap();
         let at: Vec<_> = memories.iter().map(|memory| memory.at.unwrap().0).collect();
         assert_eq!(at, [0x2180_1000, 0x2180_2000, 0x2180_4000]);
-        place(&board, &mut [memory(Some(0), 0x100), memory(Some(0x2100_0000), 0x80_0000)]).unwrap();
+        let whole = || [memory(Some(0), 0x100), memory(Some(0x2100_0000), 0x80_0000)];
+        place(&board, &mut whole(), Vec::new()).unwrap();
+        let beside = || vec![(0x2120_0000, 0x1000)];
+        assert!(place(&board, &mut whole(), beside()).unwrap_err().to_string().contains("overlaps"));
     }
 
     #[test]

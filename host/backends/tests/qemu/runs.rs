@@ -139,7 +139,8 @@ fn a_board_is_all_data() {
     let text = text.replace("mps2-an386", "mps2-an500").replace("name = \"mps2-an500\"", "name = \"m7\"");
     // The an500 has its PSRAM elsewhere.
     let text = text.replace("0x2100_0000", "0x6000_0000").replace("0x21000000", "0x60000000");
-    let board = Board::parse(&text.replace("0x2180_0000", "0x6080_0000")).unwrap();
+    let text = text.replace("0x2180_0000", "0x6080_0000").replace("0x21c0_0000", "0x60c0_0000");
+    let board = Board::parse(&text).unwrap();
     let base = 0x6000_0000;
     let page = 0x6080_0000;
     let firmware = Firmware::at(base).store(page + 204, 9).store(page + 200, 2).store(UART + 16, 16);

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
+    /// The image of the board's other core, where it has two
+    #[arg(long, value_name = "IMAGE", value_hint = clap::ValueHint::FilePath)]
+    beside: Option<OsString>,
     /// Tell on the standard error what happens until the service is there, the firmware's trace included
     #[arg(short, long)]
     verbose: bool,
@@ -78,7 +81,8 @@ impl std::str::FromStr for Size {
 pub(crate) fn run(args: &Args) -> Outcome {
     let image = Image::open(&args.image)?;
     let began = Instant::now();
-    let settings = Settings { on: args.on.clone(), ..Settings::default() };
+    let (on, beside) = (args.on.clone(), args.beside.clone());
+    let settings = Settings { on, beside, ..Settings::default() };
     let mut processor = remote::load(&image, settings, Options::new(&image.name))?;
     let interrupts = Interrupts::catch(processor.waker(), true)?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     pub(super) on: On,
+    /// The image of the board's other core, where it has two
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(super) beside: Option<OsString>,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
     #[arg(long, value_name = "SECONDS", value_parser = remote::seconds)]
     pub(super) watchdog: Option<Duration>,
@@ -84,7 +87,8 @@ pub(super) fn attend(
     let grants = grants(&args.dirs)?;
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;
-    let settings = Settings { on: args.on.clone(), watchdog: args.watchdog, held: args.debug != Debug::No };
+    let (on, beside) = (args.on.clone(), args.beside.clone());
+    let settings = Settings { on, watchdog: args.watchdog, held: args.debug != Debug::No, beside };
     let mut processor = remote::load(&image, settings, options)?;
     let interrupts = Interrupts::catch(processor.waker(), args.debug != Debug::Here)?;
 
@@ -151,6 +155,12 @@ impl<'a> Session<'a> {
         };
         if args.verbose {
             remote::describe(&session.processor);
+        }
+        if session.processor.remote().table().is_none() {
+            let name = &session.image.name;
+            note(&format_args!(
+                "{name} has no resource table: it runs, but there is no console and no channel to it"
+            ));
         }
         session
     }

@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::bench::{Place, sidecore};
 
 /// A board with images for it.
-struct Board {
-    on: String,
-    images: PathBuf,
+pub(crate) struct Board {
+    pub(crate) on: String,
+    pub(crate) images: PathBuf,
 }
 
 /// Every board that can be run here, each in its turn.
-fn on_every_board(test: impl Fn(&Board)) {
+pub(crate) fn on_every_board(test: impl Fn(&Board)) {
     let output = sidecore().args(["boards", "--json"]).output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     for row in document["boards"].as_array().unwrap() {
@@ -39,7 +39,7 @@ fn on_every_board(test: impl Fn(&Board)) {
 }
 
 impl Board {
-    fn command(&self, verb: &str, image: &str) -> assert_cmd::Command {
+    pub(crate) fn command(&self, verb: &str, image: &str) -> assert_cmd::Command {
         let mut command = sidecore();
         command.args([verb, "--on", &self.on]).arg(self.images.join(image));
         command

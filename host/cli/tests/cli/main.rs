@@ -10,5 +10,6 @@ mod data;
 mod ends;
 mod files;
 mod signals;
+mod systems;
 mod transcripts;
 mod vhost_user;

@@ -90,7 +90,7 @@ pub enum BackendError {
         error: MapError,
     },
     /// A memory is refused for a reason of the backend's own.
-    #[error("memory {name:?} at {at:?} of {len:#x} bytes: {reason}")]
+    #[error("memory {name:?}{} of {len:#x} bytes: {reason}", place(*at))]
     MemoryRefused {
         /// Name of the memory.
         name: String,
@@ -164,4 +164,9 @@ impl BackendError {
             Self::ExecutorLost { .. } => codes::BACKEND_EXECUTOR_LOST,
         }
     }
+}
+
+/// Where a memory was wanted, for a text.
+fn place(at: Option<DeviceAddr>) -> String {
+    at.map_or_else(String::new, |at| alloc::format!(" at {at}"))
 }

@@ -16,12 +16,15 @@ use sidecore_mem::sync::full_fence;
 use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 use sidecore_wire::sandbox::{self as page, FAULT_WORDS};
 
-use super::{Misbehaviour, Native, Platform, ticks};
+use super::{Misbehaviour, Native, Platform, Sibling, ticks};
 
 /// What a board has of its own: a mailbox, a clock, and a way to sleep.
 pub trait Hardware {
     /// Addresses of the window that both sides share, the page first.
     const WINDOW: Range<usize>;
+    /// Where the other core's resource table lies, and the memory between the two.
+    const SIBLING: Option<[Range<usize>; 2]> = None;
+
     /// Sets the devices up. Called once, before anything else.
     fn start() -> Self;
 
@@ -29,11 +32,17 @@ pub trait Hardware {
     /// this one is dropped: whoever looks at them looks late enough.
     fn send(&self, byte: u8);
 
-    /// Forgets the doorbell, and listens for it from now on.
+    /// Lets the other core begin.
+    fn release_sibling(&self) {}
+
+    /// Rings the other core.
+    fn ring_sibling(&self) {}
+
+    /// Forgets the doorbells, and listens for them from now on.
     fn listen(&self);
 
-    /// Sleeps until the doorbell, which [`listen`](Self::listen) did not forget, or at most until this time; may
-    /// return earlier. Whether the doorbell rang.
+    /// Sleeps until a doorbell, which [`listen`](Self::listen) did not forget, or at most until this time; may
+    /// return earlier. Whether one rang.
     fn sleep(&self, until: Option<u64>) -> bool;
 
     /// The time in ticks. Never goes back.
@@ -98,6 +107,13 @@ impl<H: Hardware> Board<H> {
         let base = NonNull::new(ptr::with_exposed_provenance_mut(start as usize))?;
         // SAFETY: the window is memory for good, and the link script keeps the image, so all references, out of it.
         Some(unsafe { Region::from_raw(base, len as usize, ()) })
+    }
+
+    /// A memory that the other core has, too.
+    fn sibling_region(place: &Range<usize>) -> Option<Region> {
+        let base = NonNull::new(ptr::with_exposed_provenance_mut(place.start))?;
+        // SAFETY: memory for good, by the board's constants, and out of this core's image by its link script.
+        Some(unsafe { Region::from_raw(base, place.end - place.start, ()) })
     }
 }
 
@@ -173,6 +189,22 @@ impl<H: Hardware> Platform for Board<H> {
             }
         }
         Ok(())
+    }
+
+    fn sibling(&self) -> Option<Sibling> {
+        let [table, memory] = H::SIBLING?;
+        let at = DeviceAddr(memory.start as u64);
+        Some(Sibling { table: Self::sibling_region(&table)?, memory: Self::sibling_region(&memory)?, at })
+    }
+
+    fn release_sibling(&self) {
+        // Whatever the other core is to find is there before it.
+        full_fence();
+        self.hardware.release_sibling();
+    }
+
+    fn ring_sibling(&self) {
+        self.hardware.ring_sibling();
     }
 
     fn exit(&self, code: i32) -> ! {

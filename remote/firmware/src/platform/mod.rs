@@ -13,11 +13,12 @@
 //! | `aarch64-unknown-none` | `aarch64_virt`: QEMU's machine for a Cortex-A53 |
 //! | `thumbv8m.main-none-eabihf` | `mps2`: a Cortex-M33 on Arm's MPS2 board (AN521) |
 //!
-//! What all boards have in common, which is much, is in `board`.
+//! What all boards have in common, which is much, is in `board`. Boards with two cores (or two boards on one memory) have
+//! firmware for each: built with `SIDECORE_CORE=1` in the environment it is for the second.
 
 use core::time::Duration;
 
-use sidecore_mem::{AddressMap, MapError};
+use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 
 mod published;
 #[cfg(sidecore_native)]
@@ -109,6 +110,17 @@ pub trait Platform {
     /// They overlap, wrap around, or are too many.
     fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError>;
 
+    /// What is shared with the other core of the same board, where there is one.
+    fn sibling(&self) -> Option<Sibling> {
+        None
+    }
+
+    /// Lets the other core begin, where that is this one's to do.
+    fn release_sibling(&self) {}
+
+    /// Tells the other core to look at its rings; as [`ring`](Self::ring) tells the main side.
+    fn ring_sibling(&self) {}
+
     /// Ends the firmware with an exit code, as a program ends.
     fn exit(&self, code: i32) -> !;
 
@@ -118,6 +130,17 @@ pub trait Platform {
     /// Ends the firmware as crashed, leaving `record` (`file:line: message`) where the main side finds it. May be
     /// called in any state, before the platform is up too.
     fn halt(record: &str) -> !;
+}
+
+/// What is shared with the other core of a board, its *sibling*: nobody's but these two's.
+#[derive(Debug)]
+pub struct Sibling {
+    /// Where the link script of the sibling's firmware puts its resource table.
+    pub table: Region,
+    /// Memory for rings and buffers between the two.
+    pub memory: Region,
+    /// Its first byte's address, the same for both.
+    pub at: DeviceAddr,
 }
 
 /// A rule of the machine that firmware can break.

@@ -17,17 +17,22 @@ use sidecore_wire::sandbox as page;
 use super::board::{self, Hardware};
 use super::register::Register;
 
-// The addresses and bits are those of the Zynq UltraScale+ register reference, module UART1.
+const SECOND: bool = cfg!(sidecore_second_core);
+
+// The addresses and bits are those of the Zynq UltraScale+ register reference, module UART.
+
+/// UART 1 or, for the second core, 0.
+const UART: usize = if SECOND { 0xFF00_0000 } else { 0xFF01_0000 };
 
 // SAFETY: a register of the chip, used by this platform alone; so below.
-const CONTROL: Register = unsafe { Register::at(0xFF01_0000) };
+const CONTROL: Register = unsafe { Register::at(UART) };
 // SAFETY: as above.
-const MODE: Register = unsafe { Register::at(0xFF01_0004) };
+const MODE: Register = unsafe { Register::at(UART + 0x04) };
 // SAFETY: as above.
-const STATUS: Register = unsafe { Register::at(0xFF01_002C) };
+const STATUS: Register = unsafe { Register::at(UART + 0x2C) };
 /// Read: a byte that came. Written: one to be sent.
 // SAFETY: as above.
-const FIFO: Register = unsafe { Register::at(0xFF01_0030) };
+const FIFO: Register = unsafe { Register::at(UART + 0x30) };
 
 /// Receiver and transmitter emptied and on.
 const ON: u32 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 4;
@@ -54,10 +59,20 @@ pub struct RealTime {
     /// The clock's upper half, and its lower one when it was read last.
     wraps: Cell<u32>,
     last: Cell<u32>,
+    /// The count of the other core's rings when it was looked at last.
+    heard: Cell<u32>,
 }
 
+/// The memory between the two cores, but for [`BELLS`].
+const BETWEEN: Range<usize> = 0x00C0_2000..0x0100_0000;
+/// How often each core was rung by the other, which alone writes there: a page of plain memory that both look at.
+// SAFETY: words behind the second core's page that nothing else uses.
+const BELLS: [Register; 2] = [unsafe { Register::at(0x00C0_1000) }, unsafe { Register::at(0x00C0_1040) }];
+
 impl Hardware for RealTime {
-    const WINDOW: Range<usize> = 0x0080_0000..0x0100_0000;
+    const WINDOW: Range<usize> = if SECOND { 0x00C0_0000..0x0100_0000 } else { 0x0080_0000..0x0100_0000 };
+    const SIBLING: Option<[Range<usize>; 2]> =
+        Some([if SECOND { 0x0040_0000..0x0040_1000 } else { 0x0060_0000..0x0060_1000 }, BETWEEN]);
 
     fn start() -> Self {
         let mut control: u32;
@@ -65,8 +80,10 @@ impl Hardware for RealTime {
         unsafe {
             asm!("mrc p15, 0, {}, c1, c0, 0", out(reg) control, options(nomem, nostack, preserves_flags))
         };
-        control &= !HIGH_VECTORS;
-        // SAFETY: exceptions come to the vectors at 0 from now on, where the link script has put ours.
+        if !SECOND {
+            control &= !HIGH_VECTORS;
+        }
+        // SAFETY: exceptions come to where the link script has put our vectors: at 0, or where they are out of reset.
         unsafe { asm!("mcr p15, 0, {}, c1, c0, 0", in(reg) control, options(nostack, preserves_flags)) };
         protect();
         MODE.write(EIGHT_BITS);
@@ -79,16 +96,26 @@ impl Hardware for RealTime {
         unsafe {
             asm!("mcr p15, 0, {}, c9, c12, 1", in(reg) CYCLES, options(nomem, nostack, preserves_flags))
         };
-        Self { wraps: Cell::new(0), last: Cell::new(0) }
+        Self { wraps: Cell::new(0), last: Cell::new(0), heard: Cell::new(0) }
     }
 
     fn send(&self, byte: u8) {
         if STATUS.read() & TRANSMITTER_FULL == 0 {
             FIFO.write(byte.into());
         }
+        if SECOND {
+            // The first core may be what has the part of the main side.
+            self.ring_sibling();
+        }
+    }
+
+    fn ring_sibling(&self) {
+        let bell = BELLS[1 - SECOND as usize];
+        bell.write(bell.read().wrapping_add(1));
     }
 
     fn listen(&self) {
+        self.heard.set(BELLS[SECOND as usize].read());
         for _ in 0..TAKEN {
             if STATUS.read() & RECEIVER_EMPTY != 0 {
                 break;
@@ -99,7 +126,7 @@ impl Hardware for RealTime {
 
     fn sleep(&self, until: Option<u64>) -> bool {
         loop {
-            if STATUS.read() & RECEIVER_EMPTY == 0 {
+            if STATUS.read() & RECEIVER_EMPTY == 0 || BELLS[SECOND as usize].read() != self.heard.get() {
                 return true;
             }
             if until.is_some_and(|until| until <= self.now()) {

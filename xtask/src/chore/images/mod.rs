@@ -93,13 +93,29 @@ pub(super) fn boards(report: &mut Report) {
     }
 }
 
-/// Builds all images for another instruction set; they lie in `target/images/<target>/firmware`.
+/// Those whose boards have a second core, with firmware of its own.
+const TWO_CORES: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
+
+/// The images that are built for it.
+const FOR_SECOND_CORE: &[&str] = &["echo"];
+
+/// Builds all images for another instruction set; they lie in `target/images/<target>/firmware`, those for the second
+/// core of a board in `target/images/core-1/<target>/firmware`.
 fn build_for(step: &mut Step, target: &str) -> Result<()> {
     let toolchain = Toolchain::of(target)?;
-    let mut cargo = toolchain.cargo_build(target, &[remapped()]);
-    cargo.args(["--profile", "firmware", "--bins", "--manifest-path", MANIFEST]);
-    step.run(cargo.arg("--target-dir").arg(directory()?))?;
-    list(&directory()?.join(target).join("firmware"))
+    let cargo = |directory: &Path| {
+        let mut cargo = toolchain.cargo_build(target, &[remapped()]);
+        cargo.args(["--profile", "firmware", "--manifest-path", MANIFEST, "--target-dir"]).arg(directory);
+        cargo
+    };
+    step.run(cargo(&directory()?).arg("--bins"))?;
+    list(&directory()?.join(target).join("firmware"))?;
+    if TWO_CORES.contains(&target) {
+        let mut cargo = cargo(&directory()?.join("core-1"));
+        cargo.args(FOR_SECOND_CORE.iter().flat_map(|image| ["--bin", image]));
+        step.run(cargo.env("SIDECORE_CORE", "1"))?;
+    }
+    Ok(())
 }
 
 /// Where images are built.

@@ -1,7 +1,8 @@
 //! Arm's MPS2 boards with a Cortex-M, as real ones and as QEMU has them.
 //!
 //! The mailbox is a UART of the CMSDK kind: its receive interrupt is the doorbell. The clock is the counter of the
-//! FPGA's I/O block, the alarm the processor's SysTick; both count the same cycles.
+//! FPGA's I/O block, the alarm the processor's SysTick; both count the same cycles. The other core, or another board on
+//! the same memory, has a doorbell of its own.
 
 #![allow(unsafe_code)]
 
@@ -21,7 +22,7 @@ mod numbers;
 #[path = "an521.rs"]
 mod numbers;
 
-use numbers::{COUNTER, FREQUENCY, INTERRUPT, UART, WINDOW};
+use numbers::{BELL_INTERRUPT, Bell, COUNTER, FREQUENCY, INTERRUPT, SIBLING, UART, WINDOW};
 
 /// The registers of a CMSDK UART from its base on.
 struct Uart {
@@ -48,6 +49,37 @@ impl Uart {
         // SAFETY: as above.
         let divider = unsafe { Register::at(base + 0x10) };
         Self { data, state, control, interrupts, divider }
+    }
+
+    fn start(&self) {
+        self.divider.write(DIVIDER);
+        self.control.write(TRANSMIT | RECEIVE | INTERRUPT_RECEIVE);
+    }
+
+    fn send(&self, byte: u8) {
+        if self.state.read() & TRANSMITTER_FULL == 0 {
+            self.data.write(byte.into());
+        }
+    }
+
+    /// Takes what came and has the next byte interrupt. Whether there is more, for which no interrupt may come.
+    fn listen(&self) -> bool {
+        // First the interrupt, then the bytes: one that comes between is heard again, none is missed.
+        self.control.write(TRANSMIT | RECEIVE | INTERRUPT_RECEIVE);
+        self.interrupts.write(RECEIVED);
+        for _ in 0..TAKEN {
+            if self.state.read() & RECEIVER_FULL == 0 {
+                return false;
+            }
+            self.data.read();
+        }
+        true
+    }
+
+    /// Lets no byte interrupt any more.
+    fn hush(&self) {
+        self.control.write(TRANSMIT | RECEIVE);
+        self.interrupts.write(RECEIVED);
     }
 }
 
@@ -80,33 +112,39 @@ pub struct Mps2 {
 impl Hardware for Mps2 {
     const WINDOW: core::ops::Range<usize> = WINDOW;
 
+    const SIBLING: Option<[core::ops::Range<usize>; 2]> = Some(SIBLING);
+
     fn start() -> Self {
-        UART.divider.write(DIVIDER);
-        UART.control.write(TRANSMIT | RECEIVE | INTERRUPT_RECEIVE);
-        // SAFETY: the handler needs nothing but statics.
-        unsafe { NVIC::unmask(Mailbox) };
+        UART.start();
+        Bell::start();
+        // SAFETY: the handlers need nothing but statics.
+        unsafe { NVIC::unmask(Interrupt(INTERRUPT as u16)) };
+        // SAFETY: as above.
+        unsafe { NVIC::unmask(Interrupt(BELL_INTERRUPT as u16)) };
         Self { wraps: Cell::new(0), last: Cell::new(0) }
     }
 
     fn send(&self, byte: u8) {
-        if UART.state.read() & TRANSMITTER_FULL == 0 {
-            UART.data.write(byte.into());
+        UART.send(byte);
+        if cfg!(sidecore_second_core) {
+            // The first core may be what has the part of the main side.
+            Bell::ring();
         }
+    }
+
+    fn release_sibling(&self) {
+        Bell::release();
+    }
+
+    fn ring_sibling(&self) {
+        Bell::ring();
     }
 
     fn listen(&self) {
         RANG.store(false, Ordering::Relaxed);
-        // First the interrupt, then the bytes: one that comes between is heard again, none is missed.
-        UART.control.write(TRANSMIT | RECEIVE | INTERRUPT_RECEIVE);
-        UART.interrupts.write(RECEIVED);
-        for _ in 0..TAKEN {
-            if UART.state.read() & RECEIVER_FULL == 0 {
-                return;
-            }
-            UART.data.read();
+        if UART.listen() | Bell::listen() {
+            RANG.store(true, Ordering::Relaxed);
         }
-        // More than we take, so no interrupt may come for what is there.
-        RANG.store(true, Ordering::Relaxed);
     }
 
     fn sleep(&self, until: Option<u64>) -> bool {
@@ -149,22 +187,27 @@ impl Hardware for Mps2 {
     }
 }
 
-/// The mailbox's interrupt.
+/// An interrupt of this platform's, by its number.
 #[derive(Clone, Copy)]
-struct Mailbox;
+struct Interrupt(u16);
 
-// SAFETY: the number is that of the board's one mailbox, and always the same.
-unsafe impl cortex_m::interrupt::InterruptNumber for Mailbox {
+// SAFETY: only made of the board's constants; a value's number is always the same.
+unsafe impl cortex_m::interrupt::InterruptNumber for Interrupt {
     fn number(self) -> u16 {
-        INTERRUPT as u16
+        self.0
     }
 }
 
 /// Says that the doorbell rang, and listens no more: a main side that never stops ringing must not keep the firmware
 /// from its work.
 extern "C" fn on_mailbox() {
-    UART.control.write(TRANSMIT | RECEIVE);
-    UART.interrupts.write(RECEIVED);
+    UART.hush();
+    RANG.store(true, Ordering::Relaxed);
+}
+
+/// The same for the other core's doorbell.
+extern "C" fn on_bell() {
+    Bell::hush();
     RANG.store(true, Ordering::Relaxed);
 }
 
@@ -176,7 +219,7 @@ pub union Vector {
     none: usize,
 }
 
-const VECTORS: usize = INTERRUPT + 1;
+const VECTORS: usize = if INTERRUPT > BELL_INTERRUPT { INTERRUPT } else { BELL_INTERRUPT } + 1;
 
 /// The interrupts' part of the vector table, where cortex-m-rt looks for it.
 #[unsafe(no_mangle)]
@@ -184,6 +227,7 @@ const VECTORS: usize = INTERRUPT + 1;
 pub static __INTERRUPTS: [Vector; VECTORS] = {
     let mut vectors = [Vector { none: 0 }; VECTORS];
     vectors[INTERRUPT] = Vector { handler: on_mailbox };
+    vectors[BELL_INTERRUPT] = Vector { handler: on_bell };
     vectors
 };
 

@@ -166,15 +166,26 @@ impl Hardware for RealTime {
 }
 
 /// What the core may access, of the 4 GiB that it can name: the chip answers reads of most of the rest with zeros.
-const REGIONS: [Region; 4] = [
-    // The image's code and constants.
+/// Of regions that overlap the last one counts.
+const REGIONS: [Region; 7] = [
+    // The images' code and constants.
     Region {
         access_perms: AccessPerms::ReadOnly,
         no_exec: false,
         ..region(0x0000_0000, RegionSize::_4M, MemAttr::WriteBackWriteAlloc { shareable: false })
     },
-    // Its data and stacks.
+    // The second core's exception vectors.
+    Region {
+        access_perms: AccessPerms::ReadOnly,
+        no_exec: false,
+        enabled: SECOND,
+        ..region(0xFFFF_0000, RegionSize::_64K, MemAttr::WriteBackWriteAlloc { shareable: false })
+    },
+    // Data and stacks.
     region(0x0040_0000, RegionSize::_4M, MemAttr::WriteBackWriteAlloc { shareable: false }),
+    // The resource tables of both cores, into which their hosts write.
+    region(0x0040_0000, RegionSize::_4K, MemAttr::NonCacheable { shareable: true }),
+    region(0x0060_0000, RegionSize::_4K, MemAttr::NonCacheable { shareable: true }),
     // The window. Nothing keeps this core's cache and the main side's the same.
     region(0x0080_0000, RegionSize::_8M, MemAttr::NonCacheable { shareable: true }),
     // Both UARTs.

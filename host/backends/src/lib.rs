@@ -1,11 +1,13 @@
 //! The kinds of remote that sidecore can drive, one file each.
 //!
-//! Each implements [`sidecore_remoteproc::Backend`] and has a row in [`KINDS`].
+//! Each implements [`sidecore_remoteproc::Backend`] and has a row in [`KINDS`]; but for [`sysfs`], where the kernel does what
+//! they do.
 
 pub mod qemu;
 pub mod sandbox;
 pub mod shm;
 pub mod sim;
+pub mod sysfs;
 
 mod any;
 mod room;

@@ -65,6 +65,17 @@ sidecore_remoteproc::codes! {
     error 620 ATTACH_USAGE "attach-usage"
         "The arguments of attach do not go together."
         "A main side (--role host) sends messages to one --service; a remote (--role remote) serves what --service names.";
+    error 621 KERNEL_REMOTE "kernel-remote"
+        "A remote processor that Linux drives does not do what was asked."
+        "`sidecore ps` lists them with their states; why firmware was refused stands in the kernel's log (dmesg).";
+    error 622 KERNEL_RIGHTS "kernel-rights"
+        "The remote processors that Linux drives are not this user's to use."
+        "Be root; or put the rule that `sidecore ps --rule` prints into /etc/udev/rules.d/70-sidecore.rules, make the \
+         group (groupadd -r sidecore), join it (usermod -aG sidecore USER), and start anew. Traces are debugfs': mount -o \
+         remount,gid=sidecore,mode=750 /sys/kernel/debug.";
+    error 623 KERNEL_OPTION "kernel-option"
+        "An option does not go with a remote processor that Linux drives."
+        "Leave the option out: the kernel does these things, or nobody.";
 }
 
 /// The tables of all crates.

@@ -7,6 +7,7 @@ mod debugger;
 mod failure;
 mod image;
 mod interrupts;
+mod kernel;
 mod output;
 mod remote;
 mod report;

@@ -25,17 +25,23 @@ pub(crate) enum On {
     Sandbox,
     /// A board that QEMU emulates.
     Qemu(Box<Board>),
+    /// A remote processor that Linux drives, by either of its names.
+    Kernel(String),
 }
 
 impl FromStr for On {
     type Err = String;
 
-    /// `sandbox`, `qemu:BOARD`, or `qemu:FILE.toml`.
+    /// `sandbox`, `qemu:BOARD`, `qemu:FILE.toml`, `remoteprocN`, or `linux:NAME`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "sandbox" => Ok(Self::Sandbox),
             Some(("qemu", board)) => find_board(board).map(|board| Self::Qemu(Box::new(board))),
-            _ => Err("it is `sandbox` or `qemu:BOARD`; `sidecore boards` lists the boards".to_owned()),
+            Some(("linux", name)) => Ok(Self::Kernel(name.to_owned())),
+            None if text.starts_with("remoteproc") => Ok(Self::Kernel(text.to_owned())),
+            _ => Err("it is `sandbox`, `qemu:BOARD` or `remoteprocN`; `sidecore boards` lists the boards, `sidecore ps` \
+                      the remote processors that Linux drives"
+                .to_owned()),
         }
     }
 }
@@ -92,6 +98,11 @@ pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Resul
             let beside = other.as_ref().map(|image| image.beside(&board)).transpose()?;
             let config = qemu::Config { watchdog, held, beside, ..qemu::Config::new(*board) };
             Qemu::new(config).map(Any::from)
+        }
+        // Those who can work with one have looked before.
+        On::Kernel(name) => {
+            let what = format!("cannot do this on {name}, which Linux drives");
+            return Err(Failure::new(codes::KERNEL_OPTION, what).status(OURS));
         }
     };
     let mut processor = Processor::new(any.map_err(|error| backend(&error))?, options);

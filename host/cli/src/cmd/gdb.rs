@@ -54,9 +54,9 @@ pub(super) enum Debug {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    if args.run.on == On::Sandbox {
+    if !matches!(args.run.on, On::Qemu(_)) {
         let failure = Failure::new(codes::DEBUGGER, "cannot debug this remote").status(OURS);
-        return Err(failure.because("the sandbox has no debug port; name a board with --on qemu:BOARD"));
+        return Err(failure.because("it has no debug port of ours; name a board with --on qemu:BOARD"));
     }
     let debug = if args.listen.is_some() { Debug::Elsewhere } else { Debug::Here };
     run::attend(&run::Args { debug, ..args.run.clone() }, |processor| args.debug(processor).map(Some))

@@ -16,10 +16,14 @@ mod explain;
 mod gdb;
 mod images;
 mod inspect;
+mod logs;
 mod man;
 mod new;
 mod ping;
+mod ps;
 mod run;
+mod start;
+mod stop;
 mod vhost_user;
 
 /// Run, inspect and talk to the other processors of a system-on-chip
@@ -47,6 +51,10 @@ enum Command {
     Run(run::Args),
     Ping(ping::Args),
     Attach(attach::Args),
+    Ps(ps::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Logs(logs::Args),
     Gdb(gdb::Args),
     Inspect(inspect::Args),
     Images(images::Args),
@@ -65,6 +73,10 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Ping(args) => ping::run(args),
             Self::Attach(args) => attach::run(args),
+            Self::Ps(args) => ps::run(args),
+            Self::Start(args) => start::run(args),
+            Self::Stop(args) => stop::run(args),
+            Self::Logs(args) => logs::run(args),
             Self::Gdb(args) => gdb::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
@@ -82,6 +94,7 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Self::Ping(args) => args.json,
+            Self::Ps(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Boards(args) => args.json,
@@ -89,6 +102,9 @@ impl Command {
             Self::Doctor(args) => args.json,
             Self::Run(_)
             | Self::Attach(_)
+            | Self::Start(_)
+            | Self::Stop(_)
+            | Self::Logs(_)
             | Self::Gdb(_)
             | Self::New(_)
             | Self::VhostUser(_)

@@ -15,8 +15,11 @@ use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
+use crate::kernel::Place;
 use crate::output::{lines, note, print, print_json, table};
 use crate::remote::{self, On, Settings};
+
+mod kernel;
 
 /// Measure round trips to a remote, by message size, and check every answer
 #[derive(Debug, clap::Args)]
@@ -25,9 +28,10 @@ The firmware announces an echo service and sends back every message that comes t
 message is sent until its answer has been read; the first round trips of each size are not counted. With a window above \
 1 latency includes waiting behind the messages before.")]
 pub(crate) struct Args {
-    /// The firmware: the path of an ELF file, or the name of a built-in image
-    #[arg(default_value = "echo", value_hint = clap::ValueHint::FilePath)]
-    image: OsString,
+    /// The firmware: the path of an ELF file, or the name of a built-in image [default: echo; on `remoteprocN` what runs
+    /// there]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    image: Option<OsString>,
     /// Round trips for each size
     #[arg(short, long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
@@ -46,12 +50,15 @@ pub(crate) struct Args {
     /// How long to wait for the service, and for each answer
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
-    /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
+    /// What executes the firmware: `sandbox`, a confined process on this machine; `qemu:BOARD`, see `sidecore boards`; or
+    /// `remoteprocN`, which Linux drives, see `sidecore ps`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     on: On,
     /// The image of the board's other core, where it has two
     #[arg(long, value_name = "IMAGE", value_hint = clap::ValueHint::FilePath)]
     beside: Option<OsString>,
+    #[command(flatten)]
+    place: Place,
     /// Tell on the standard error what happens until the service is there, the firmware's trace included
     #[arg(short, long)]
     verbose: bool,
@@ -79,7 +86,10 @@ impl std::str::FromStr for Size {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let image = Image::open(&args.image)?;
+    if let On::Kernel(name) = &args.on {
+        return kernel::run(args, name);
+    }
+    let image = Image::open(args.image.as_deref().unwrap_or("echo".as_ref()))?;
     let began = Instant::now();
     let (on, beside) = (args.on.clone(), args.beside.clone());
     let settings = Settings { on, beside, ..Settings::default() };
@@ -112,12 +122,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let report =
         Report { image: &image.name, service: &args.service, start_ns: nanoseconds(start), window, results };
-    if args.json {
-        print_json("sidecore.ping/1", &report)?;
-    } else {
-        print(&report.text())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    report.tell(args.json)
 }
 
 /// Says what led to an open service, and what the firmware says of it.
@@ -147,17 +152,15 @@ struct Measured {
 /// Longest latency that is told from longer ones, in nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;
 
-impl Pinger<'_> {
-    fn row(&mut self, size: usize) -> Result<Row, Failure> {
-        let count = self.args.count;
-        // Caches, and the remote's own warming up.
-        self.measure(size, (count / 10).clamp(1, 1000), None)?;
-        let progress = progress(&format!("{size} bytes"), count);
-        let measured = self.measure(size, count, Some(&progress));
-        progress.finish_and_clear();
-        let Measured { latencies, elapsed } = measured?;
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("these are bounds that it can have")
+}
+
+impl Measured {
+    fn row(&self, size: usize, count: u32) -> Row {
+        let Self { latencies, elapsed } = self;
         let per_second = f64::from(count) / elapsed.as_secs_f64();
-        Ok(Row {
+        Row {
             size,
             count,
             min_ns: latencies.min(),
@@ -168,14 +171,25 @@ impl Pinger<'_> {
             mean_ns: latencies.mean() as u64,
             round_trips_per_s: per_second as u64,
             bytes_per_s: (per_second * size as f64) as u64,
-        })
+        }
+    }
+}
+
+impl Pinger<'_> {
+    fn row(&mut self, size: usize) -> Result<Row, Failure> {
+        let count = self.args.count;
+        // Caches, and the remote's own warming up.
+        self.measure(size, (count / 10).clamp(1, 1000), None)?;
+        let progress = progress(&format!("{size} bytes"), count);
+        let measured = self.measure(size, count, Some(&progress));
+        progress.finish_and_clear();
+        Ok(measured?.row(size, count))
     }
 
     /// `count` round trips with a window of messages on their way.
     fn measure(&self, size: usize, count: u32, progress: Option<&ProgressBar>) -> Result<Measured, Failure> {
         // Of a fixed size: one that grows would be measured too.
-        let mut latencies =
-            Histogram::new_with_bounds(1, LONGEST, 3).expect("these are bounds that it can have");
+        let mut latencies = histogram();
         let (mut payload, mut answer) = (vec![0; size], vec![0; size]);
         let mut sent_at = std::collections::VecDeque::with_capacity(self.window as usize);
         let (mut sent, mut received) = (0, 0);
@@ -289,6 +303,15 @@ struct Row {
 }
 
 impl Report<'_> {
+    fn tell(&self, json: bool) -> Outcome {
+        if json {
+            print_json("sidecore.ping/1", self)?;
+        } else {
+            print(&self.text())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn text(&self) -> String {
         let mut table = table(&["bytes", "min", "p50", "p90", "p99", "max", "round trips/s", "MB/s"]);
         for row in &self.results {

@@ -23,11 +23,14 @@ use crate::debugger::Debugger;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
+use crate::kernel::Place;
 use crate::output::note;
 use crate::remote::{self, OURS, On, Settings};
 use crate::report::CrashReport;
 use crate::symbols;
 use crate::terminal::{Terminal, Unwritten};
+
+mod kernel;
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
 #[derive(Clone, Debug, clap::Args)]
@@ -50,7 +53,8 @@ pub(crate) struct Args {
     /// Record all rpmsg frames to a pcapng file (link type 147)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pcap: Option<PathBuf>,
-    /// What executes the firmware: `sandbox`, a confined process on this machine, or `qemu:BOARD`, see `sidecore boards`
+    /// What executes the firmware: `sandbox`, a confined process on this machine; `qemu:BOARD`, see `sidecore boards`; or
+    /// `remoteprocN`, which Linux drives, see `sidecore ps`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
     pub(super) on: On,
     /// The image of the board's other core, where it has two
@@ -65,6 +69,8 @@ pub(crate) struct Args {
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
     pub(super) verbose: bool,
+    #[command(flatten)]
+    pub(super) place: Place,
     /// Arguments for the firmware
     #[arg(last = true, value_name = "ARGS")]
     pub(super) args: Vec<OsString>,
@@ -74,6 +80,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if let On::Kernel(name) = &args.on {
+        return kernel::run(args, name);
+    }
     attend(args, |_| Ok(None))
 }
 

@@ -122,6 +122,16 @@ impl<'s, P: Platform> Connection<'s, P> {
         self.features
     }
 
+    /// The memories that both sides share, as of now.
+    ///
+    /// # Errors
+    /// They overlap, wrap around, or are too many.
+    pub fn shared(&self) -> Result<SharedMap, sidecore_mem::MapError> {
+        let mut map = SharedMap::new();
+        self.machine().platform().shared(&mut map)?;
+        Ok(map)
+    }
+
     /// Opens an endpoint at a dynamic address and announces it under a name, of which the main side makes a channel.
     /// It has no peer until the main side's first message comes.
     ///

@@ -29,8 +29,8 @@ impl<'s, P: Platform> Remote<'s, P> {
         self.base.machine
     }
 
-    #[cfg(test)]
-    pub(crate) const fn table(&self) -> &'s Region {
+    /// The image's resource table, which the main side reads and writes, too.
+    pub const fn table(&self) -> &'s Region {
         self.base.table
     }
 

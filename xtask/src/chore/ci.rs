@@ -71,6 +71,8 @@ fn clippy(step: &mut Step) -> Result<()> {
         if let Some(folder) = Path::new(manifest).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             // With that folder's flags and profile, so that later steps find what was built here.
             cargo.arg("--release").current_dir(source::root().join(folder));
+        } else {
+            cargo.args(["--features", "sidecore-lab/boards"]);
         }
         step.run(cargo.args(["--", "-Dwarnings"]))?;
     }

@@ -16,6 +16,7 @@ use super::trouble::{lost, system};
 #[derive(Debug)]
 pub(super) struct Estate {
     pub(super) ram: SharedMemory,
+    whole: Region<Arc<Mapping>>,
     pub(super) page: Region<Arc<Mapping>>,
     pub(super) mapped: MemoryMap<Arc<Mapping>>,
     /// Memories that are the machine's own, and what is to be put there at every start.
@@ -41,11 +42,7 @@ impl Estate {
         let ram = SharedMemory::create("sidecore: ram", len);
         let ram = ram.map_err(|refused| system(refused.operation, refused.errno))?;
         let whole = ram.map().map_err(|refused| system(refused.operation, refused.errno))?.region();
-        let slice = |at: u64, len: u64| {
-            let (at, len) = (usize::try_from(at - board.ram.at), usize::try_from(len));
-            let slice = whole.slice(at.unwrap_or(usize::MAX), len.unwrap_or(usize::MAX));
-            slice.map_err(|error| lost(error.to_string()))
-        };
+        let slice = |at: u64, len: u64| slice(board, &whole, at, len);
         let page = slice(board.window.at, page::SIZE as u64)?;
         let mut mapped = MemoryMap::new();
         let (mut unmapped, mut shared) = (Vec::new(), Vec::new());
@@ -73,7 +70,55 @@ impl Estate {
         let second = board.sibling.as_ref().filter(|_| beside.is_some());
         let second_page = second.map(|second| slice(second.window.at, page::SIZE as u64)).transpose()?;
         memories.clone_from_slice(&placed);
-        Ok(Self { ram, page, mapped, unmapped, loads, shared, second_page })
+        Ok(Self { whole, ram, page, mapped, unmapped, loads, shared, second_page })
+    }
+
+    /// Gives memories to a main side that comes to a remote that runs, in place of what an earlier one had in the window.
+    pub(super) fn give(
+        &mut self,
+        board: &Board,
+        memories: &mut [Memory],
+        beside: Option<&Beside>,
+    ) -> Result<(), BackendError> {
+        let mut placed = memories.to_vec();
+        let others = beside.map(|beside| beside.taken(board)).transpose()?.unwrap_or_default();
+        place(board, &mut placed, others)?;
+        let mut mapped = MemoryMap::new();
+        let kept = self.mapped.windows().filter(|window| !board.window.holds(window.start.0, 1));
+        let kept: Vec<_> = kept.map(|window| (window.start, window.region.len() as u64)).collect();
+        let named = |memory: &Memory| memory.at.map(|at| (at, memory.len));
+        let mut shared = Vec::new();
+        for (at, len) in kept.into_iter().chain(placed.iter().filter_map(named)) {
+            if !board.ram.holds(at.0, len) || mapped.resolve(at, len as usize).is_ok() {
+                continue;
+            }
+            let inserted = mapped.insert(at, slice(board, &self.whole, at.0, len)?);
+            inserted.map_err(|error| BackendError::Memory { name: "given later".to_owned(), error })?;
+            if board.window.holds(at.0, len) {
+                shared.push((at.0, len));
+            }
+        }
+        (self.mapped, self.shared) = (mapped, shared);
+        memories.clone_from_slice(&placed);
+        let mut list = [0; page::MEMORY_SIZE * page::MEMORIES_MAX];
+        self.list(&mut list);
+        self.page.write(page::MEMORIES, &list).map_err(|error| lost(error.to_string()))
+    }
+
+    /// The list of what the firmware is given in the window.
+    fn list(&self, bytes: &mut [u8]) {
+        let places = bytes.chunks_exact_mut(page::MEMORY_SIZE);
+        for (place, (at, len)) in places.zip(&self.shared).take(page::MEMORIES_MAX) {
+            place[..8].copy_from_slice(&at.to_le_bytes());
+            place[8..].copy_from_slice(&len.to_le_bytes());
+        }
+    }
+
+    /// Puts bytes into a memory of a remote that runs.
+    pub(super) fn patch(&self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {
+        let region = self.mapped.resolve(at, bytes.len());
+        let written = region.ok().and_then(|region| region.write(0, bytes).ok());
+        written.ok_or(BackendError::Unreachable { at, len: bytes.len() })
     }
 
     /// Puts bytes into a memory; into one of the machine's own at the next start.
@@ -104,11 +149,7 @@ impl Estate {
             ..HandOver::default()
         };
         let mut bytes = hand_over.emit();
-        let places = bytes[page::MEMORIES..].chunks_exact_mut(page::MEMORY_SIZE);
-        for (place, (at, len)) in places.zip(&self.shared).take(page::MEMORIES_MAX) {
-            place[..8].copy_from_slice(&at.to_le_bytes());
-            place[8..].copy_from_slice(&len.to_le_bytes());
-        }
+        self.list(&mut bytes[page::MEMORIES..]);
         if let Some(second) = &self.second_page {
             second.clear(0, page::SIZE).map_err(|error| lost(error.to_string()))?;
         }
@@ -153,4 +194,16 @@ impl Estate {
         let (start, bytes) = self.loads.iter().rev().find(holds)?;
         Some(u32::from_le_bytes(*bytes[(at - start.0) as usize..].first_chunk()?))
     }
+}
+
+/// Some of the machine's RAM.
+fn slice(
+    board: &Board,
+    whole: &Region<Arc<Mapping>>,
+    at: u64,
+    len: u64,
+) -> Result<Region<Arc<Mapping>>, BackendError> {
+    let (at, len) = (usize::try_from(at - board.ram.at), usize::try_from(len));
+    let slice = whole.slice(at.unwrap_or(usize::MAX), len.unwrap_or(usize::MAX));
+    slice.map_err(|error| lost(error.to_string()))
 }

@@ -108,6 +108,10 @@ pub struct Qemu {
     waker: Arc<EventFd>,
     kicks: u32,
     findings: Vec<String>,
+    /// Where the resource table of the firmware that runs is.
+    table: Option<(DeviceAddr, u32)>,
+    /// The main side came later than the start.
+    attached: bool,
 }
 
 /// Who has something to say.
@@ -170,6 +174,8 @@ impl Qemu {
             waker: Arc::new(waker),
             kicks: 0,
             findings: Vec::new(),
+            table: None,
+            attached: false,
         })
     }
 
@@ -376,6 +382,15 @@ impl Backend for Qemu {
 
     /// Bytes for memories that the main side cannot map are kept, and put there by every start.
     fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {
+        let estate =
+            self.estate.as_mut().ok_or(BackendError::WrongState { operation: "load", state: "offline" })?;
+        if self.state == State::Running {
+            return if self.attached {
+                estate.patch(at, bytes)
+            } else {
+                self.expect_state("load", State::Prepared)
+            };
+        }
         self.expect_state("load", State::Prepared)?;
         self.estate.as_mut().ok_or_else(nobody)?.load(at, bytes)
     }
@@ -410,8 +425,33 @@ impl Backend for Qemu {
         self.watchdog = Watchdog::new(self.config.watchdog);
         self.end = None;
         self.console.get_mut().clear();
+        (self.table, self.attached) = (boot.table, false);
         self.state = State::Running;
         Ok(())
+    }
+
+    /// Comes to a remote that [`start`](Self::start) has let run, as its main side. Memories that an earlier main side
+    /// had in the window are given anew.
+    fn attach(&mut self) -> Result<(), BackendError> {
+        self.expect_state("attach", State::Running)?;
+        self.attached = true;
+        Ok(())
+    }
+
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        self.table
+    }
+
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        self.expect_state("place", State::Running)?;
+        let beside = self.config.beside.as_ref();
+        self.estate.as_mut().ok_or_else(nobody)?.give(&self.config.board, memories, beside)
+    }
+
+    /// Leaves the remote running for another main side in this process: it ends with that.
+    fn detach(&mut self) -> Result<(), BackendError> {
+        self.attached = false;
+        self.expect_state("detach", State::Running)
     }
 
     fn stop(&mut self) -> Result<(), BackendError> {

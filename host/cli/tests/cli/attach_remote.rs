@@ -36,7 +36,7 @@ impl Meeting {
         let mut command = plain();
         self.arguments(&mut command);
         command.args(["--role", "remote", "-v"]);
-        services.iter().for_each(|service| drop(command.args(["--service", service])));
+        command.args(services.iter().flat_map(|service| ["--service", service]));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut remote = Remote { child, stderr };

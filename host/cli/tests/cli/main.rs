@@ -9,6 +9,7 @@ mod boards;
 mod data;
 mod ends;
 mod files;
+mod golden;
 mod kernel;
 mod signals;
 mod systems;

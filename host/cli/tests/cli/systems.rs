@@ -10,7 +10,7 @@ use crate::bench::{Place, plain, until};
 use crate::boards::{Board, on_every_board};
 
 /// The image for the second core of a board, where it has one.
-fn beside(board: &Board, image: &str) -> Option<PathBuf> {
+pub(crate) fn beside(board: &Board, image: &str) -> Option<PathBuf> {
     let images = board.images.ancestors().nth(2).unwrap();
     let target = board.images.parent().unwrap().file_name().unwrap();
     let image = images.join("core-1").join(target).join("firmware").join(image);

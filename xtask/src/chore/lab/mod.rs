@@ -1,6 +1,7 @@
-//! `cargo xtask lab`: peers that nobody here wrote, at the other end.
+//! `cargo xtask lab`: real firmware, and peers that nobody here wrote, at the other end.
 
 mod archive;
+mod boards;
 mod guest;
 mod kernel;
 mod linux;
@@ -15,11 +16,16 @@ use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
     name: "lab",
-    about: "Put real kernels at the other end",
+    about: "Put real firmware and real kernels at the other end",
     arguments: |command: Command| {
-        command.subcommand_required(true).arg_required_else_help(true).subcommand(linux::command())
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommand(boards::command())
+            .subcommand(linux::command())
     },
     run: |arguments: &ArgMatches, report| match arguments.subcommand() {
+        Some(("boards", arguments)) => boards::run(arguments, report),
         Some(("linux", arguments)) => linux::run(arguments, report),
         _ => unreachable!("clap demands a rig that it knows"),
     },
@@ -27,6 +33,7 @@ pub(crate) const CHORE: Chore = Chore {
 
 /// What of it every change must pass; what this machine has not got is said and left out.
 pub(super) fn steps(report: &mut Report) {
+    boards::steps(report);
     linux::steps(report);
 }
 

@@ -68,6 +68,47 @@ impl Config {
     }
 }
 
+/// A [`Config`] as people write it. What is not there is as with OpenAMP's programs.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    memory: Option<PathBuf>,
+    len: Option<u64>,
+    socket: Option<PathBuf>,
+    table: Option<u64>,
+    table_len: Option<u32>,
+    free: Option<[u64; 2]>,
+}
+
+impl Config {
+    /// Reads a place from TOML: `memory` and `socket` are paths, `len`, `table` and `table-len` numbers of bytes, `free`
+    /// the first byte of the room for buffers and the one behind it. What is left out is as with [`Config::openamp`].
+    ///
+    /// # Errors
+    /// A key that there is none of, a value of another type, or something that lies outside of the memory.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let usual = Self::openamp();
+        let config = Self {
+            memory: file.memory.unwrap_or(usual.memory),
+            len: file.len.unwrap_or(usual.len),
+            socket: file.socket.unwrap_or(usual.socket),
+            table: file.table.unwrap_or(usual.table),
+            table_len: file.table_len.unwrap_or(usual.table_len),
+            free: file.free.map_or(usual.free, |[start, end]| start..end),
+            patience: usual.patience,
+        };
+        let table_end = config.table.checked_add(u64::from(config.table_len));
+        if table_end.is_none_or(|end| end > config.len) {
+            return Err(format!("table: {:#x} is not in a memory of {:#x} bytes", config.table, config.len));
+        }
+        if config.free.start > config.free.end || config.free.end > config.len {
+            return Err(format!("free: {:#x?} is not in a memory of {:#x} bytes", config.free, config.len));
+        }
+        Ok(config)
+    }
+}
+
 /// A peer in another process.
 pub struct Shm {
     config: Config,
@@ -313,6 +354,38 @@ impl Doorbell for ShmDoorbell {
         if let Some(socket) = &self.0 {
             // One that does not fit joins those that the peer has not looked at; a peer that is gone hears of nothing.
             let _ = rustix::net::send(socket, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_from_toml_and_what_is_left_out_is_as_usual() {
+        let config =
+            Config::parse("memory = \"/dev/shm/x\"\nlen = 0x1000\ntable-len = 256\nfree = [512, 4096]")
+                .unwrap();
+        let usual = Config::openamp();
+        assert_eq!((config.len, config.table_len, config.free), (0x1000, 256, 512..4096));
+        assert_eq!((config.socket, config.table), (usual.socket, 0));
+        assert_eq!(Config::parse("").unwrap(), Config::openamp());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_is_refused_by_name() {
+        for (text, part) in [
+            ("len = 16", "table: 0x0"),
+            ("table = 0x7ffff", "table: 0x7ffff"),
+            ("table = 0xffffffffffffff", "table"),
+            ("free = [10, 5]", "free"),
+            ("free = [0, 0x80001]", "free"),
+            ("size = 1", "size"),
+            ("len = -1", "len"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

@@ -76,6 +76,9 @@ sidecore_remoteproc::codes! {
     error 623 KERNEL_OPTION "kernel-option"
         "An option does not go with a remote processor that Linux drives."
         "Leave the option out: the kernel does these things, or nobody.";
+    error 624 CONFORMANCE "conformance"
+        "The protocol suite cannot be run against that peer."
+        "The message has the reason. A host can be met by shm alone; an image is always a remote.";
 }
 
 /// The tables of all crates.

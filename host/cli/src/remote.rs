@@ -8,9 +8,10 @@ use std::time::Duration;
 use sidecore_backends::Any;
 use sidecore_backends::qemu::{self, Board, Qemu};
 use sidecore_backends::sandbox::{self, Sandbox};
+use sidecore_backends::shm;
 use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::firmware::Machine;
-use sidecore_remoteproc::{Backend as _, BackendError, RemoteError};
+use sidecore_remoteproc::{Backend as _, BackendError, Firmware, RemoteError};
 
 use crate::codes;
 use crate::failure::Failure;
@@ -59,6 +60,30 @@ fn find_board(name: &str) -> Result<Board, String> {
     Board::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
+/// Where a peer in another process is met.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) config: shm::Config,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    /// `shm:openamp`, or `shm:FILE.toml`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let place = text.strip_prefix("shm:").ok_or("it is `shm:openamp` or `shm:FILE.toml`")?;
+        let config = match place {
+            "openamp" => shm::Config::openamp(),
+            path => {
+                let file = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+                shm::Config::parse(&file).map_err(|error| format!("{path}: {error}"))?
+            }
+        };
+        Ok(Self { name: text.to_owned(), config })
+    }
+}
+
 /// The exit code for what is our fault and not the firmware's.
 pub(crate) const OURS: u8 = 125;
 
@@ -78,6 +103,14 @@ pub(crate) struct Settings {
 /// Makes a remote and loads the image on it. It is not started yet.
 pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Result<Processor<Any>, Failure> {
     let firmware = image.firmware()?;
+    let any = make(image, &firmware, settings)?;
+    let mut processor = Processor::new(any, options);
+    processor.load(&firmware).map_err(|error| remote(image, &error))?;
+    Ok(processor)
+}
+
+/// Makes what executes the image, which has to be for such a machine.
+pub(crate) fn make(image: &Image, firmware: &Firmware<'_>, settings: Settings) -> Result<Any, Failure> {
     let Settings { on, watchdog, held, beside } = settings;
     let any = match on {
         On::Sandbox if beside.is_some() => {
@@ -105,9 +138,7 @@ pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Resul
             return Err(Failure::new(codes::KERNEL_OPTION, what).status(OURS));
         }
     };
-    let mut processor = Processor::new(any.map_err(|error| backend(&error))?, options);
-    processor.load(&firmware).map_err(|error| remote(image, &error))?;
-    Ok(processor)
+    any.map_err(|error| backend(&error))
 }
 
 /// Says how it came to run, and how it is confined.

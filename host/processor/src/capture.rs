@@ -47,7 +47,8 @@ impl Capture {
     }
 
     /// Adds an interface: frames shown to the returned sink are recorded under this name.
-    pub(crate) fn tap(&self, name: &str) -> Tap {
+    #[must_use]
+    pub fn tap(&self, name: &str) -> Tap {
         Tap(Some((self.clone(), self.lock().interface(name))))
     }
 

@@ -46,8 +46,9 @@ impl Seat {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(system(&format!("make {path}"), "there is something that is no file"));
         }
-        // Before anything of it is changed: another remote may be at work here.
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        // Before anything of it is changed: another remote may be at work here. A lock of records, for main sides take the
+        // other kind (flock) while they look at the file, as those of OpenAMP do.
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| system(&format!("take {path}"), "another remote sits there"))?;
         if u64::try_from(stat.st_size).is_ok_and(|size| size < config.len) {
             rustix::fs::ftruncate(&file, config.len)
@@ -94,6 +95,14 @@ impl Seat {
     /// The table does not fit; the file was cut short; somebody listens at the socket, or it is no socket, or
     /// whatever else forbids one there.
     pub fn open(&mut self, table: &[u8]) -> Result<(), BackendError> {
+        self.open_with(table, &[])
+    }
+
+    /// As [`Seat::open`], with bytes at other places of the memory, as if somebody had left them there.
+    ///
+    /// # Errors
+    /// As for [`Seat::open`]; or they leave the memory.
+    pub fn open_with(&mut self, table: &[u8], litter: &[(u64, Vec<u8>)]) -> Result<(), BackendError> {
         self.listener = None;
         // Nobody can come before it listens; and whoever listens there now keeps the memory as it is.
         let listener = Listener::bind(&self.config.socket)?;
@@ -105,6 +114,10 @@ impl Seat {
         }
         let written = region.clear(0, region.len()).and_then(|()| region.write(at, table));
         written.map_err(|error| system("write the resource table", error))?;
+        for (at, bytes) in litter {
+            let at = usize::try_from(*at).unwrap_or(usize::MAX);
+            region.write(at, bytes).map_err(|error| system("write into the shared file", error))?;
+        }
         self.check_memory()?;
         rustix::net::listen(&listener.fd, 4).map_err(|error| system("listen for main sides", error))?;
         self.listener = Some(listener);

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueHint;
@@ -19,7 +18,7 @@ use crate::codes;
 use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
 use crate::output::{note, print};
-use crate::remote;
+use crate::remote::{self, Place};
 
 /// Attach to a peer that runs already, show what it announces, and talk with it
 #[derive(Debug, clap::Args)]
@@ -37,9 +36,9 @@ Examples:
   sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two
   sidecore attach shm:openamp --role remote --service rpmsg-openamp-demo-channel=echo")]
 pub(crate) struct Args {
-    /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine
+    /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine, or `shm:FILE.toml`, a place of your own
     #[arg(value_name = "PEER")]
-    peer: Peer,
+    peer: Place,
     /// The file that both map, where it is not the usual one
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     memory: Option<PathBuf>,
@@ -70,24 +69,6 @@ pub(crate) enum Role {
     Host,
     /// The coprocessor's side, which announces services
     Remote,
-}
-
-/// A kind of peer, and how it is met.
-#[derive(Clone, Debug)]
-struct Peer {
-    name: String,
-    config: shm::Config,
-}
-
-impl FromStr for Peer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "shm:openamp" => Ok(Self { name: text.to_owned(), config: shm::Config::openamp() }),
-            _ => Err("it is `shm:openamp`, so far".to_owned()),
-        }
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {

@@ -11,6 +11,7 @@ use crate::remote::OURS;
 mod attach;
 mod boards;
 mod completions;
+mod conformance;
 mod doctor;
 mod explain;
 mod gdb;
@@ -55,6 +56,7 @@ enum Command {
     Start(start::Args),
     Stop(stop::Args),
     Logs(logs::Args),
+    Conformance(Box<conformance::Args>),
     Gdb(gdb::Args),
     Inspect(inspect::Args),
     Images(images::Args),
@@ -77,6 +79,7 @@ impl Command {
             Self::Start(args) => start::run(args),
             Self::Stop(args) => stop::run(args),
             Self::Logs(args) => logs::run(args),
+            Self::Conformance(args) => conformance::run(args),
             Self::Gdb(args) => gdb::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
@@ -95,6 +98,7 @@ impl Command {
         match self {
             Self::Ping(args) => args.json,
             Self::Ps(args) => args.json,
+            Self::Conformance(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Boards(args) => args.json,

@@ -326,7 +326,7 @@ fn grants(dirs: &[OsString]) -> Result<Grants, Failure> {
     Grants::open(granted, grants::Limits::default()).map_err(|error| cannot(&error))
 }
 
-fn capture(path: &Path) -> Result<Capture, Failure> {
+pub(super) fn capture(path: &Path) -> Result<Capture, Failure> {
     let capture = File::create(path).and_then(|file| Capture::new(BufWriter::new(file)));
     capture.map_err(|error| {
         Failure::new(codes::CAPTURE, format!("cannot record to {}", path.display()))

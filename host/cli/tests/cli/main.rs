@@ -6,6 +6,7 @@ mod attach;
 mod attach_remote;
 mod bench;
 mod boards;
+mod conformance;
 mod data;
 mod ends;
 mod files;

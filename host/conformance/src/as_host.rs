@@ -1,0 +1,616 @@
+//! We are the host: rings, buffers and messages with a peer that is a remote.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use sidecore_rpmsg::link::Toward;
+use sidecore_rpmsg::{Announcement, Header};
+use sidecore_wire::name_service::CREATE;
+use sidecore_wire::resource_table::vdev::offset;
+use sidecore_wire::split::{DESC_WRITE, Descriptor, UsedElement};
+
+use crate::peer::{Ground, Met, Woken};
+use crate::ring::Ring;
+use crate::verdict::{Outcome, Stop, deviates, not_shown};
+use crate::watch::Watch;
+
+/// Ring 0, in which the remote sends.
+pub(crate) const FROM_REMOTE: usize = 0;
+/// Ring 1, in which the host sends.
+pub(crate) const TO_REMOTE: usize = 1;
+/// Our endpoint.
+pub(crate) const OURS: u32 = 1030;
+/// The name service's address.
+pub(crate) const NAMES: u32 = 53;
+/// The steps of a status that ends in DRIVER_OK.
+pub(crate) const STEPS: &[u8] = &[0, 1, 3, 7];
+
+const BUFFER: u32 = 512;
+const TICK: Duration = Duration::from_millis(2);
+const ANNOUNCEMENTS_MAX: usize = 1024;
+
+/// A message that the peer sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// As it lay in the buffer.
+    pub header: Header,
+    /// As much of it as the frame has.
+    pub payload: Vec<u8>,
+}
+
+/// How a link is brought up.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The values of the status, one after the other.
+    pub steps: &'static [u8],
+    /// What is written into gfeatures; `None`: all that we know and the remote offers.
+    pub features: Option<u32>,
+    /// Bytes of the buffers that the remote gets to send in.
+    pub room: u32,
+    /// Whether the rings are cleared before.
+    pub clears: bool,
+    /// Whether ring 0 is kicked at the end.
+    pub kicks: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { steps: STEPS, features: None, room: BUFFER, clears: true, kicks: true }
+    }
+}
+
+/// A session with a remote.
+pub struct AsHost<'w> {
+    /// The memory and the doorbells.
+    pub ground: Box<dyn Ground>,
+    /// What is seen along the way.
+    pub watch: &'w mut Watch,
+    /// Both rings.
+    pub rings: [Ring; 2],
+    /// Device address of the vdev entry.
+    pub vdev: u64,
+    /// Device address of the resource table.
+    pub table: Option<u64>,
+    /// How long silence has to last to be one.
+    pub pace: Duration,
+    /// Services that were announced and not withdrawn.
+    pub services: Vec<Announcement>,
+    /// Whether received buffers are kept for now.
+    pub keeps: bool,
+    /// Received buffers that were kept, by descriptor.
+    pub kept: Vec<u16>,
+    wanted: Option<String>,
+    pools: [(u64, u64); 2],
+    deadline: Instant,
+    made: [u16; 2],
+    seen: [u16; 2],
+    out: [Vec<Option<Vec<u8>>>; 2],
+    room: u32,
+    frames: VecDeque<Frame>,
+    spoken: BTreeSet<u32>,
+    features: u32,
+    is_up: bool,
+}
+
+impl<'w> AsHost<'w> {
+    /// A session with who was met.
+    ///
+    /// # Errors
+    /// Its rings are none that a ring can be.
+    pub fn new(
+        met: Met,
+        watch: &'w mut Watch,
+        wanted: Option<String>,
+        [pace, limit]: [Duration; 2],
+    ) -> Result<Self, Stop> {
+        let ring = |at: usize| {
+            let vring = met.rings.get(at)?;
+            Ring::new(vring)
+        };
+        let (Some(first), Some(second)) = (ring(0), ring(1)) else {
+            return deviates(format!("the table's rings can be none: {:?}", met.rings));
+        };
+        let none = |ring: &Ring| vec![None; usize::from(ring.num())];
+        let out = [none(&first), none(&second)];
+        Ok(Self {
+            ground: met.ground,
+            watch,
+            rings: [first, second],
+            vdev: met.vdev,
+            table: met.table,
+            pace,
+            services: Vec::new(),
+            keeps: false,
+            kept: Vec::new(),
+            wanted,
+            pools: met.pools,
+            deadline: Instant::now() + limit,
+            made: [0; 2],
+            seen: [0; 2],
+            out,
+            room: BUFFER,
+            frames: VecDeque::new(),
+            spoken: BTreeSet::new(),
+            features: 0,
+            is_up: false,
+        })
+    }
+
+    /// The features that the remote offers.
+    #[must_use]
+    pub fn offered(&self) -> u32 {
+        self.register(offset::DFEATURES)
+    }
+
+    /// A register of the vdev entry.
+    #[must_use]
+    pub fn register(&self, at: usize) -> u32 {
+        let mut bytes = [0; 4];
+        self.ground.read(self.vdev + at as u64, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// The status byte.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        self.ground.load_byte(self.vdev + offset::STATUS as u64).unwrap_or(0)
+    }
+
+    /// Writes the status byte.
+    pub fn set_status(&mut self, status: u8) {
+        self.watch.trace_line(format!("status {:#04x} -> {status:#04x}", self.status()));
+        self.ground.store_byte(self.vdev + offset::STATUS as u64, status);
+    }
+
+    /// Brings the link up, in the place of any that is there.
+    pub fn start(&mut self, start: &Start) {
+        let (last, first) = start.steps.split_last().unwrap_or((&0, &[]));
+        first.iter().for_each(|status| self.set_status(*status));
+        // EVENT_IDX is for the tests that are about it.
+        self.features = start.features.unwrap_or(self.offered() & 1);
+        self.ground.write(self.vdev + offset::GFEATURES as u64, &self.features.to_le_bytes());
+        (self.made, self.seen, self.room) = ([0; 2], [0; 2], start.room);
+        self.services.clear();
+        self.frames.clear();
+        self.spoken.clear();
+        self.kept.clear();
+        self.out.iter_mut().for_each(|out| out.fill(None));
+        if start.clears {
+            for ring in &self.rings {
+                ring.clear(&*self.ground);
+            }
+        }
+        for head in 0..self.buffers(FROM_REMOTE) {
+            self.fill(head);
+        }
+        self.publish(FROM_REMOTE);
+        self.set_status(*last);
+        self.is_up = true;
+        if start.kicks {
+            self.kick(FROM_REMOTE);
+        }
+    }
+
+    /// Buffers of a ring.
+    #[must_use]
+    pub fn buffers(&self, queue: usize) -> u16 {
+        let fit = self.pools[queue].1 / u64::from(BUFFER);
+        self.rings[queue].num().min(u16::try_from(fit).unwrap_or(u16::MAX))
+    }
+
+    /// Where a buffer lies.
+    #[must_use]
+    pub fn place(&self, queue: usize, head: u16) -> u64 {
+        self.pools[queue].0 + u64::from(head) * u64::from(BUFFER)
+    }
+
+    /// Makes a buffer of ring 0 available, without showing it.
+    fn fill(&mut self, head: u16) {
+        let descriptor =
+            Descriptor { addr: self.place(FROM_REMOTE, head), len: self.room, flags: DESC_WRITE, next: 0 };
+        self.rings[FROM_REMOTE].describe(&*self.ground, head, &descriptor);
+        self.offer(FROM_REMOTE, head, Vec::new());
+    }
+
+    fn offer(&mut self, queue: usize, head: u16, contents: Vec<u8>) {
+        self.rings[queue].offer(&*self.ground, self.made[queue], head);
+        self.made[queue] = self.made[queue].wrapping_add(1);
+        if let Some(out) = self.out[queue].get_mut(usize::from(head)) {
+            *out = Some(contents);
+        }
+    }
+
+    /// Shows what was made available.
+    pub fn publish(&mut self, queue: usize) {
+        self.ground.store(self.rings[queue].available_index(), self.made[queue]);
+    }
+
+    /// Kicks for a ring.
+    pub fn kick(&mut self, queue: usize) {
+        self.ground.kick(self.rings[queue].notifyid);
+    }
+
+    /// The used index of a ring.
+    #[must_use]
+    pub fn used_index(&self, queue: usize) -> u16 {
+        self.ground.load(self.rings[queue].used_index()).unwrap_or(0)
+    }
+
+    /// How many entries were made available in a ring so far.
+    #[must_use]
+    pub fn made(&self, queue: usize) -> u16 {
+        self.made[queue]
+    }
+
+    /// A free buffer to send in, once there is one.
+    ///
+    /// # Errors
+    /// None comes back.
+    pub fn free_buffer(&mut self) -> Result<u16, Stop> {
+        loop {
+            let free =
+                (0..self.buffers(TO_REMOTE)).find(|head| self.out[TO_REMOTE][usize::from(*head)].is_none());
+            if let Some(head) = free {
+                return Ok(head);
+            }
+            self.turn("a transmit buffer did not come back")?;
+        }
+    }
+
+    /// Whether there is a free buffer to send in.
+    #[must_use]
+    pub fn has_free_buffer(&self) -> bool {
+        let count = usize::from(self.buffers(TO_REMOTE));
+        self.out[TO_REMOTE].iter().take(count).any(Option::is_none)
+    }
+
+    /// Gives all received buffers back that were kept.
+    pub fn give_kept(&mut self) {
+        self.keeps = false;
+        for head in std::mem::take(&mut self.kept) {
+            self.fill(head);
+        }
+        self.publish(FROM_REMOTE);
+        self.kick(FROM_REMOTE);
+    }
+
+    /// Writes a message and makes it available, without showing it. `len` is the descriptor's.
+    ///
+    /// # Errors
+    /// There is no buffer for it.
+    pub fn put(&mut self, header: &Header, payload: &[u8], len: u32) -> Outcome {
+        let head = self.free_buffer()?;
+        let mut bytes = header.emit().to_vec();
+        bytes.extend(payload);
+        bytes.truncate(BUFFER as usize);
+        let addr = self.place(TO_REMOTE, head);
+        self.ground.write(addr, &bytes);
+        self.rings[TO_REMOTE].describe(&*self.ground, head, &Descriptor { addr, len, flags: 0, next: 0 });
+        self.watch.frame(Toward::Peer, header, payload);
+        self.offer(TO_REMOTE, head, bytes);
+        self.spoken.insert(header.dst);
+        Ok(())
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// There is no buffer for it.
+    pub fn send(&mut self, src: u32, dst: u32, payload: &[u8]) -> Outcome {
+        let header = Header { src, dst, reserved: 0, len: payload.len() as u16, flags: 0 };
+        self.put(&header, payload, (Header::SIZE + payload.len()) as u32)?;
+        self.publish(TO_REMOTE);
+        self.kick(TO_REMOTE);
+        Ok(())
+    }
+
+    /// Makes a descriptor of any kind available as the next of ring 1: from now on we break rules, and what is seen
+    /// along the way shows nothing.
+    ///
+    /// # Errors
+    /// There is no descriptor left for it.
+    pub fn send_descriptor(&mut self, change: impl FnOnce(&mut Descriptor)) -> Outcome {
+        let head = self.free_buffer()?;
+        self.watch.look_away();
+        let header = Header { src: OURS, dst: self.service_addr(), reserved: 0, len: 4, flags: 0 };
+        let addr = self.place(TO_REMOTE, head);
+        let mut bytes = header.emit().to_vec();
+        bytes.extend(b"evil");
+        self.ground.write(addr, &bytes);
+        let mut descriptor = Descriptor { addr, len: 20, flags: 0, next: 0 };
+        change(&mut descriptor);
+        self.watch.trace_line(format!("to peer   {descriptor:x?}"));
+        self.rings[TO_REMOTE].describe(&*self.ground, head, &descriptor);
+        self.offer(TO_REMOTE, head, bytes);
+        self.publish(TO_REMOTE);
+        self.kick(TO_REMOTE);
+        Ok(())
+    }
+
+    fn service_addr(&self) -> u32 {
+        self.services.first().map_or(0, |service| service.addr)
+    }
+
+    /// Takes everything that is there.
+    ///
+    /// # Errors
+    /// The peer claims more than it can have given back.
+    pub fn poll(&mut self) -> Outcome {
+        for queue in [FROM_REMOTE, TO_REMOTE] {
+            let ring = self.rings[queue];
+            let index = self.ground.load(ring.used_index()).unwrap_or(0);
+            let count = index.wrapping_sub(self.seen[queue]);
+            let out = self.out[queue].iter().flatten().count();
+            let is_possible = usize::from(count) <= out;
+            self.watch.see("RING-2", is_possible, || {
+                format!(
+                    "the used index of ring {queue} is {index}, with {out} descriptors out since {}",
+                    self.seen[queue]
+                )
+            });
+            if !is_possible {
+                return deviates(format!(
+                    "the used index of ring {queue} claims {count} entries, {out} are out"
+                ));
+            }
+            for _ in 0..count {
+                let element = ring.used(&*self.ground, self.seen[queue]);
+                self.seen[queue] = self.seen[queue].wrapping_add(1);
+                self.came_back(queue, element)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn came_back(&mut self, queue: usize, element: UsedElement) -> Outcome {
+        let UsedElement { id, len } = element;
+        let contents = usize::try_from(id).ok().and_then(|id| self.out[queue].get_mut(id)?.take());
+        self.watch.see("RING-9", contents.is_some(), || {
+            format!("gave back descriptor {id} of ring {queue}, which it does not have")
+        });
+        let Some(contents) = contents else {
+            return deviates(format!("gave back descriptor {id} of ring {queue}, which it does not have"));
+        };
+        let head = id as u16;
+        if queue == TO_REMOTE {
+            let given = self.rings[queue].descriptor(&*self.ground, head).len;
+            self.watch.see("MESSAGE-5", len == given, || {
+                format!("gave a buffer of {given} bytes back with the length {len}")
+            });
+            let mut now = vec![0; contents.len()];
+            self.ground.read(self.place(queue, head), &mut now);
+            self.watch.see("MEM-4", now == contents, || {
+                let at = now.iter().zip(&contents).position(|(now, was)| now != was).unwrap_or(0);
+                format!("wrote into byte {at} of a buffer that it may only read")
+            });
+            return Ok(());
+        }
+        self.received(head, len);
+        Ok(())
+    }
+
+    fn received(&mut self, head: u16, len: u32) {
+        let room = self.room;
+        let is_frame = (Header::SIZE as u32..=room).contains(&len);
+        self.watch.see("MESSAGE-3", is_frame, || format!("a frame of {len} bytes in a buffer of {room}"));
+        let mut bytes = vec![0; (len.min(room) as usize).max(Header::SIZE)];
+        self.ground.read(self.place(FROM_REMOTE, head), &mut bytes);
+        if self.keeps {
+            self.kept.push(head);
+        } else {
+            self.fill(head);
+            self.publish(FROM_REMOTE);
+        }
+        let Some((fixed, rest)) = bytes.split_first_chunk() else { return };
+        let header = Header::parse(fixed);
+        let claimed = usize::from(header.len);
+        self.watch.see("MESSAGE-8", header.src != 0 || claimed != 0 || header.dst != 0, || {
+            "gave a buffer back without a frame in it".to_owned()
+        });
+        self.watch.see("MESSAGE-2", claimed <= rest.len(), || {
+            format!("a header that claims {claimed} bytes in a buffer that has {} behind it", rest.len())
+        });
+        self.watch.see("MESSAGE-10", header.reserved == 0 && header.flags == 0, || {
+            format!("sent reserved {:#x} and flags {:#x}", header.reserved, header.flags)
+        });
+        self.watch
+            .see("ADDRESS-1", header.src != u32::MAX, || "sent a message from address \"any\"".to_owned());
+        let frame = Frame { header, payload: rest[..claimed.min(rest.len())].to_vec() };
+        self.watch.frame(Toward::Us, &frame.header, &frame.payload);
+        if header.dst == NAMES {
+            self.announced(&frame.payload);
+        } else {
+            let known = self.services.iter().any(|service| service.addr == header.src);
+            let has_spoken = self.spoken.contains(&header.src);
+            self.watch.see("NS-8", !known || has_spoken, || {
+                format!("{} sent a message before it got one", header.src)
+            });
+            if self.frames.len() < usize::from(u16::MAX) {
+                self.frames.push_back(frame);
+            }
+        }
+    }
+
+    fn announced(&mut self, payload: &[u8]) {
+        self.watch.see("FEATURE-6", self.features & 1 != 0, || {
+            "sent an announcement though the name service was not accepted".to_owned()
+        });
+        let bytes: Result<&[u8; Announcement::SIZE], _> = payload.try_into();
+        self.watch.see("NS-1", bytes.is_ok(), || format!("an announcement of {} bytes", payload.len()));
+        let Ok(bytes) = bytes else { return };
+        let announcement = Announcement::parse(bytes);
+        let end = bytes[..32].iter().position(|byte| *byte == 0);
+        let is_clean = end.is_some_and(|end| {
+            end > 0
+                && bytes[..end].iter().all(|byte| (0x20..0x7F).contains(byte))
+                && bytes[end..32].iter().all(|byte| *byte == 0)
+        });
+        self.watch.see("NS-2", is_clean, || format!("announced the name {:02x?}", &bytes[..32]));
+        self.watch
+            .see("NS-4", announcement.flags <= 1, || format!("announced flags {:#x}", announcement.flags));
+        let addr = announcement.addr;
+        self.watch.see("ADDRESS-2", addr != NAMES, || "announced a service at address 53".to_owned());
+        if announcement.is_destroy() {
+            self.watch.see("NS-9", true, String::new);
+            self.services.retain(|known| known.addr != addr || known.name != announcement.name);
+            return;
+        }
+        let same = |known: &Announcement| known.addr == addr;
+        let twice = self.services.iter().find(|known| same(known) && known.name != announcement.name);
+        self.watch.see("ADDRESS-3", twice.is_none() && addr >= 1024, || match twice {
+            Some(other) => {
+                format!("gave the address {addr} to {} and to {} at once", other.name, announcement.name)
+            }
+            None => {
+                format!("announced the service {} at address {addr}, which is below 1024", announcement.name)
+            }
+        });
+        let again = self.services.iter().any(|known| same(known) && known.name == announcement.name);
+        self.watch.see("NS-6", !again, || format!("announced {} at {addr} again", announcement.name));
+        if self.services.len() < ANNOUNCEMENTS_MAX && !again && announcement.flags & 1 == CREATE {
+            self.services.push(announcement);
+        }
+    }
+
+    /// Looks, and sleeps for a moment where there was nothing.
+    ///
+    /// # Errors
+    /// The time of the clause is over, with `why` as the reason, or the peer is gone.
+    pub fn turn(&mut self, why: &str) -> Outcome {
+        if Instant::now() >= self.deadline {
+            return not_shown(format!("{why}, and the time is over"));
+        }
+        let before = self.seen;
+        self.poll()?;
+        if self.seen == before
+            && let Woken::Gone(how) = self.ground.wait(TICK)
+        {
+            // What it left may hold something still.
+            self.poll()?;
+            if self.seen == before {
+                return not_shown(format!("{why}, and the peer is gone: {how}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message that is for `dst`; none within `limit` is `None`.
+    ///
+    /// # Errors
+    /// The peer is gone, or claims what cannot be.
+    pub fn receive_within(&mut self, dst: u32, limit: Duration) -> Result<Option<Frame>, Stop> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(at) = self.frames.iter().position(|frame| frame.header.dst == dst) {
+                return Ok(self.frames.remove(at));
+            }
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            self.turn("no message came")?;
+        }
+    }
+
+    /// The service that sends back what it gets: the one asked for, or the first that does.
+    ///
+    /// # Errors
+    /// None is announced, or none answers.
+    pub fn service(&mut self) -> Result<u32, Stop> {
+        let end = Instant::now() + 10 * self.pace;
+        let mut tried = BTreeSet::new();
+        while Instant::now() < end {
+            let wanted = self.wanted.clone();
+            let next = self.services.iter().find(|service| {
+                !tried.contains(&service.addr)
+                    && wanted.as_ref().is_none_or(|wanted| service.name.as_str() == Some(wanted))
+            });
+            if let Some(addr) = next.map(|service| service.addr) {
+                tried.insert(addr);
+                self.send(OURS, addr, b"sidecore")?;
+                if self.receive_within(OURS, 3 * self.pace)?.is_some_and(|frame| frame.payload == b"sidecore")
+                {
+                    return Ok(addr);
+                }
+            } else {
+                self.turn("no service was announced")?;
+            }
+        }
+        let names: Vec<String> = self.services.iter().map(|service| service.name.to_string()).collect();
+        not_shown(format!("no service sends back what it gets (announced: {})", names.join(", ")))
+    }
+
+    /// Brings the link up as one does, and finds a service that echoes.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn up(&mut self) -> Result<u32, Stop> {
+        self.up_with(&Start::default())
+    }
+
+    /// As [`AsHost::up`], in another way.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn up_with(&mut self, start: &Start) -> Result<u32, Stop> {
+        self.start(start);
+        self.service()
+    }
+
+    /// Sends a message to a service and takes the answer, which has to be the same.
+    ///
+    /// # Errors
+    /// It does not come, or is another.
+    pub fn echo(&mut self, to: u32, payload: &[u8]) -> Outcome {
+        self.send(OURS, to, payload)?;
+        match self.receive_within(OURS, 10 * self.pace)? {
+            None => not_shown(format!("a message of {} bytes was not answered", payload.len())),
+            Some(frame) if frame.payload != payload => {
+                let at = frame.payload.iter().zip(payload).position(|(a, b)| a != b);
+                let what = match at {
+                    Some(at) => format!("is another from byte {at} on"),
+                    None => format!("has {} bytes", frame.payload.len()),
+                };
+                deviates(format!("the answer to a message of {} bytes {what}", payload.len()))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether the link still answers. Nothing is watched any more.
+    #[must_use]
+    pub fn still_answers(&mut self, to: u32) -> Liveness {
+        self.watch.look_away();
+        // It has to have looked before things are as if nothing had been.
+        let end = Instant::now() + self.pace;
+        while Instant::now() < end {
+            if self.status() & 0x40 != 0 {
+                return Liveness::AsksForReset;
+            }
+            std::thread::sleep(TICK);
+        }
+        let sent = self.send(OURS, to, b"still there?");
+        let answer = sent.and_then(|()| self.receive_within(OURS, 3 * self.pace));
+        match answer {
+            Ok(Some(_)) => Liveness::Answers,
+            Err(Stop::NotShown(why)) if why.contains("is gone") => Liveness::Gone,
+            Err(Stop::Deviates(_)) => Liveness::Wild,
+            _ if self.status() & 0x40 != 0 => Liveness::AsksForReset,
+            _ => Liveness::Silent,
+        }
+    }
+}
+
+/// How a peer took something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It goes on as if nothing were.
+    Answers,
+    /// It says that only a reset helps.
+    AsksForReset,
+    /// It says nothing.
+    Silent,
+    /// It is gone.
+    Gone,
+    /// It gives back what it does not have.
+    Wild,
+}

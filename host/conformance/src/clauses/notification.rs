@@ -1,0 +1,201 @@
+//! Notifications.
+
+use std::time::Instant;
+
+use sidecore_rpmsg::Header;
+use sidecore_wire::resource_table::vdev::offset;
+
+use crate::as_host::{AsHost, FROM_REMOTE, OURS, Start, TO_REMOTE};
+use crate::as_remote::AsRemote;
+use crate::clause::{Row, host, host_at, remote};
+use crate::clauses::start::kicked;
+use crate::peer::Woken;
+use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
+
+pub(super) const ROWS: &[Row] = &[
+    remote("NOTIFY-1", "kicks for what it shows, where that is wanted", |peer| {
+        let to = peer.up()?;
+        for turn in 0..10 {
+            drain(peer);
+            let before = peer.used_index(FROM_REMOTE);
+            peer.send(OURS, to, &[turn])?;
+            kicked(peer, before, "for a message, though one was wanted")?;
+            peer.receive_within(OURS, 10 * peer.pace)?;
+        }
+        Ok(())
+    }),
+    host("NOTIFY-1", "kicks for what it shows, where that is wanted", |peer| {
+        peer.up()?;
+        peer.serve(1)?;
+        // Served by kicks alone: who sends and does not kick is not looked at.
+        for _ in 0..3 {
+            let end = Instant::now() + 10 * peer.pace;
+            let ring = peer.rings[TO_REMOTE];
+            let before = peer.ground.load(ring.available_index());
+            let mut was_kicked = false;
+            while Instant::now() < end && !was_kicked {
+                was_kicked = peer.ground.wait(peer.pace / 4) == Woken::Kick;
+            }
+            let is_there = peer.ground.load(ring.available_index()) != before;
+            if !was_kicked {
+                return if is_there { deviates("sent no kick for a message") } else { Ok(()) };
+            }
+            if peer.serve(1).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }),
+    remote("NOTIFY-2", "is woken by one kick, however long it slept", |peer| {
+        let to = peer.up()?;
+        for turn in 0..20_u8 {
+            std::thread::sleep(peer.pace * u32::from(turn % 4) / 8);
+            peer.echo(to, &[turn]).claim("one kick after a pause")?;
+        }
+        Ok(())
+    }),
+    remote("NOTIFY-4", "bears kicks for nothing, and one for many messages", |peer| {
+        let to = peer.up()?;
+        for _ in 0..100 {
+            peer.ground.kick(peer.rings[0].notifyid);
+            peer.ground.kick(peer.rings[1].notifyid);
+        }
+        peer.echo(to, b"well").claim("after 200 kicks for nothing")
+    }),
+    host("NOTIFY-4", "bears kicks for nothing", |peer| {
+        peer.up()?;
+        for _ in 0..100 {
+            peer.ground.kick(peer.rings[0].notifyid);
+            peer.ground.kick(peer.rings[1].notifyid);
+        }
+        peer.serve(1).claim("after 200 kicks for nothing").map(drop)
+    }),
+    remote("NOTIFY-5", "bears a host that wants no notification", |peer| {
+        let to = peer.up()?;
+        let flags = peer.rings[FROM_REMOTE].available_flags();
+        peer.ground.store(flags, 1);
+        for turn in 0..4 {
+            peer.echo(to, &[turn]).claim("with NO_INTERRUPT set")?;
+        }
+        peer.ground.store(flags, 0);
+        peer.echo(to, b"again").claim("with NO_INTERRUPT taken back")
+    }),
+    remote("NOTIFY-6", "kicks where its index passed the event", events),
+    host_at(
+        "NOTIFY-6",
+        "moves its event along where it accepted EVENT_IDX",
+        |table| table.features = 1 | 1 << 29,
+        hosts_event,
+    ),
+    remote("NOTIFY-7", "kicks for buffers that it gives back, where that is wanted", |peer| {
+        let to = peer.up()?;
+        drain(peer);
+        let ring = peer.rings[TO_REMOTE];
+        let wanted = peer.rings[FROM_REMOTE].available_flags();
+        // Of ring 0 none is wanted, so that a kick is for ring 1.
+        peer.ground.store(wanted, 1);
+        let before = peer.ground.load(ring.used_index());
+        peer.send(OURS, to, b"back?")?;
+        let end = Instant::now() + 5 * peer.pace;
+        let mut was_kicked = false;
+        while Instant::now() < end && !was_kicked {
+            was_kicked = peer.ground.wait(peer.pace) == Woken::Kick;
+        }
+        peer.ground.store(wanted, 0);
+        let is_back = peer.ground.load(ring.used_index()) != before;
+        match (is_back, was_kicked) {
+            (_, true) => Ok(()),
+            (true, false) => deviates("sent no kick for a buffer that it gave back"),
+            (false, false) => not_shown("no buffer came back"),
+        }
+    }),
+    remote("NOTIFY-8", "wants no notification of the ring in which it sends", |peer| {
+        let to = peer.up()?;
+        peer.echo(to, b"well")?;
+        std::thread::sleep(peer.pace);
+        let flags = peer.ground.load(peer.rings[FROM_REMOTE].used_flags()).unwrap_or(0);
+        must(flags & 1 == 1, || "wants a kick for each buffer that is made available to send in".to_owned())
+    }),
+    host("NOTIFY-8", "wants no notification of the ring in which it sends", |peer| {
+        peer.up()?;
+        peer.serve(2)?;
+        let flags = peer.ground.load(peer.rings[TO_REMOTE].available_flags()).unwrap_or(0);
+        must(flags & 1 == 1, || "wants a kick for each buffer that is given back".to_owned())
+    }),
+    remote("NOTIFY-9", "takes several messages that are shown at once", |peer| {
+        let to = peer.up()?;
+        for turn in 0..8_u8 {
+            let header = Header { src: OURS, dst: to, reserved: 0, len: 1, flags: 0 };
+            peer.put(&header, &[turn], 17)?;
+        }
+        peer.publish(TO_REMOTE);
+        peer.kick(TO_REMOTE);
+        for turn in 0..8_u8 {
+            let answer = peer.receive_within(OURS, 10 * peer.pace)?.map(|frame| frame.payload);
+            must(answer == Some(vec![turn]), || format!("message {turn} of 8 shown at once: {answer:?}"))?;
+        }
+        Ok(())
+    }),
+    remote("NOTIFY-3", "looks whatever number it is kicked with", |peer| {
+        let to = peer.up()?;
+        let header = Header { src: OURS, dst: to, reserved: 0, len: 4, flags: 0 };
+        peer.put(&header, b"well", 20)?;
+        peer.publish(TO_REMOTE);
+        peer.ground.kick(99);
+        let answer = peer.receive_within(OURS, 10 * peer.pace)?;
+        must(answer.is_some(), || "did not look at a kick of number 99".to_owned())
+    }),
+];
+
+/// Takes kicks that came before.
+fn drain(peer: &mut AsHost<'_>) {
+    for _ in 0..64 {
+        let polled = peer.poll();
+        if polled.is_err() || peer.ground.wait(peer.pace / 8) != Woken::Kick {
+            return;
+        }
+    }
+}
+
+fn events(peer: &mut AsHost<'_>) -> Outcome {
+    if peer.offered() & 1 << 29 == 0 {
+        return not_shown("EVENT_IDX is not offered");
+    }
+    let to = peer.up_with(&Start { features: Some(peer.offered() & (1 << 29 | 1)), ..Start::default() })?;
+    let ring = peer.rings[FROM_REMOTE];
+    for turn in 0..10 {
+        drain(peer);
+        // The next one.
+        let index = peer.used_index(FROM_REMOTE);
+        peer.ground.store(ring.used_event(), index);
+        let before = peer.ground.load(peer.rings[TO_REMOTE].available_event()).unwrap_or(0);
+        let made = peer.made(TO_REMOTE);
+        must(before == made, || {
+            format!("fell asleep at available_event {before}, where {made} were made available: kicks end")
+        })?;
+        peer.send(OURS, to, &[turn])?;
+        kicked(peer, index, "where its index passed the event")?;
+        peer.receive_within(OURS, 10 * peer.pace)?;
+    }
+    Ok(())
+}
+
+fn hosts_event(peer: &mut AsRemote<'_>) -> Outcome {
+    peer.await_start(20 * peer.pace)?;
+    if peer.register(offset::GFEATURES) & 1 << 29 == 0 {
+        return not_shown("EVENT_IDX is not accepted");
+    }
+    peer.announce()?;
+    let served = peer.serve(8)?.len();
+    // Idle: it has said now for which entry it wants to be woken.
+    std::thread::sleep(peer.pace);
+    let ring = peer.rings[FROM_REMOTE];
+    let event = peer.ground.load(ring.used_event()).unwrap_or(0);
+    let index = peer.ground.load(ring.used_index()).unwrap_or(0);
+    must(event == index || (event != 0 && peer.status() & 4 == 0), || {
+        format!(
+            "accepted EVENT_IDX, took {served} messages and waits with its used_event at {event}, where the used index is \
+             {index}: who heeds that sends no further kick, and all that comes is lost on it"
+        )
+    })
+}

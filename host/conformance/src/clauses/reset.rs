@@ -1,0 +1,167 @@
+//! Reset and restart.
+
+use std::time::Instant;
+
+use crate::as_host::{AsHost, FROM_REMOTE, OURS, Start, TO_REMOTE};
+use crate::as_remote::{AsRemote, HostGoes};
+use crate::clause::{Row, host, host_at, remote};
+use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
+
+pub(super) const ROWS: &[Row] = &[
+    remote("RESET-1", "touches nothing after a reset", |peer| {
+        let to = peer.up()?;
+        peer.echo(to, b"before")?;
+        untouched_after(peer, 0)
+    }),
+    remote("RESET-2", "takes it for a reset where DRIVER_OK is gone, and stops where FAILED came", |peer| {
+        let to = peer.up()?;
+        peer.echo(to, b"before")?;
+        untouched_after(peer, 3)?;
+        peer.up().claim("after a reset that left bits")?;
+        untouched_after(peer, 0x87)
+    }),
+    remote("RESET-3", "sees a reset without a kick", |peer| {
+        peer.up()?;
+        peer.set_status(0);
+        std::thread::sleep(2 * peer.pace);
+        peer.up().claim("after a reset that nobody kicked for").map(drop)
+    }),
+    remote("RESET-4", "sees a reset that was over before it looked", |peer| {
+        for turn in 0..5 {
+            let to = peer.up().claim("after a start that took the place of another")?;
+            for count in 0..turn {
+                peer.echo(to, &[count])?;
+            }
+        }
+        Ok(())
+    }),
+    remote("RESET-5", "writes no used index of an old life, not even its first", |peer| {
+        peer.up()?;
+        for _ in 0..3 {
+            peer.start(&Start::default());
+        }
+        peer.up().claim("after starts one upon the other").map(drop)
+    }),
+    remote("RESET-6", "touches nothing once it asked for a reset, and keeps the other bits", asks),
+    remote("RESET-7", "comes up again where its request is gone, whatever else the status says", |peer| {
+        broken(peer)?;
+        if peer.status() & 0x40 == 0 {
+            return not_shown("it does not ask for a reset");
+        }
+        peer.up().claim("after a reset that was asked for").map(drop)
+    }),
+    host("RESET-8", "stops using a device that asks for a reset", |peer| {
+        peer.up()?;
+        peer.serve(1)?;
+        peer.ask_for_reset();
+        peer.ground.kick(peer.rings[0].notifyid);
+        std::thread::sleep(2 * peer.pace);
+        while peer.poll().is_ok_and(|any| any) {}
+        while peer.receive_within(std::time::Duration::ZERO).is_ok_and(|frame| frame.is_some()) {}
+        // It has an answer to wait for; with it, it would go on.
+        match peer.goes_on() {
+            HostGoes::On => deviates("went on sending to a device that asks for a reset"),
+            HostGoes::Wild => deviates("broke the rules of its rings after a request for a reset"),
+            _ => Ok(()),
+        }
+    }),
+    remote("RESET-9", "forgets whom it talked to", |peer| {
+        let to = peer.up()?;
+        peer.echo(to, b"before")?;
+        peer.set_status(0);
+        std::thread::sleep(2 * peer.pace);
+        let to = peer.up()?;
+        peer.send(OURS + 5, to, b"another")?;
+        let answer = peer.receive_within(OURS + 5, 3 * peer.pace)?;
+        // The probe of the new link came first: that one is its peer now, or each who writes is.
+        let other = peer.receive_within(OURS, peer.pace)?;
+        must(answer.is_some() || other.is_some(), || "answers nobody after a reset".to_owned())
+    }),
+    host_at(
+        "RESET-11",
+        "goes through the whole start, whatever it finds",
+        |table| (table.status, table.litter) = (7, true),
+        |peer| {
+            // Its own DRIVER_OK cannot be told from the one that was left; what it does with the rings can.
+            let end = Instant::now() + 20 * peer.pace;
+            loop {
+                peer.await_start(20 * peer.pace)?;
+                if peer.at_start.used == [[0; 3]; 2] && peer.at_start.available > 0 {
+                    return Ok(());
+                }
+                if Instant::now() >= end {
+                    return deviates(format!(
+                        "began in rings that were not cleared: {:x?}",
+                        peer.at_start.used
+                    ));
+                }
+                std::thread::sleep(peer.pace / 16);
+            }
+        },
+    ),
+    remote("RESET-12", "takes cleared rings for a reset, and not for a broken rule", |peer| {
+        let to = peer.up()?;
+        for turn in 0..3 {
+            peer.echo(to, &[turn])?;
+        }
+        peer.start(&Start::default());
+        let status = peer.status();
+        peer.service().claim("in rings that were cleared under it")?;
+        must(status & 0x40 == 0, || "asked for a reset in rings that were cleared under it".to_owned())
+    }),
+];
+
+/// Writes a status that ends the link, and looks whether the remote keeps its hands off.
+fn untouched_after(peer: &mut AsHost<'_>, status: u8) -> Outcome {
+    peer.watch.look_away();
+    peer.set_status(status);
+    std::thread::sleep(3 * peer.pace);
+    let look = |peer: &AsHost<'_>| peer.rings.map(|ring| ring.remotes_part(&*peer.ground));
+    let before = look(peer);
+    // A message that it must not take.
+    let to = peer.services.first().map_or(1024, |service| service.addr);
+    peer.send(OURS, to, b"not for you")?;
+    peer.kick(FROM_REMOTE);
+    std::thread::sleep(3 * peer.pace);
+    must(before == look(peer), || format!("took a message while the status was {status:#04x}"))
+}
+
+/// Brings the link up and breaks it: an available index that jumps.
+fn broken(peer: &mut AsHost<'_>) -> Outcome {
+    peer.up()?;
+    peer.watch.look_away();
+    let ring = peer.rings[TO_REMOTE];
+    peer.ground.store(ring.available_index(), peer.made(TO_REMOTE).wrapping_add(ring.num()).wrapping_add(9));
+    peer.kick(TO_REMOTE);
+    let end = Instant::now() + 5 * peer.pace;
+    while Instant::now() < end && peer.status() & 0x40 == 0 {
+        std::thread::sleep(peer.pace / 16);
+    }
+    Ok(())
+}
+
+fn asks(peer: &mut AsHost<'_>) -> Outcome {
+    broken(peer)?;
+    let status = peer.status();
+    if status & 0x40 == 0 {
+        return not_shown("it does not ask for a reset");
+    }
+    must(status & 7 == 7, || format!("took other bits away: {status:#04x}"))?;
+    let look = |peer: &AsHost<'_>| peer.rings.map(|ring| ring.remotes_part(&*peer.ground));
+    let before = look(peer);
+    peer.kick(TO_REMOTE);
+    std::thread::sleep(2 * peer.pace);
+    must(before == look(peer), || "used the rings after it had asked for a reset".to_owned())
+}
+
+/// Brings a host's link up and breaks it.
+pub(super) fn broken_host(peer: &mut AsRemote<'_>) -> Outcome {
+    peer.up()?;
+    peer.serve(1)?;
+    peer.lie(FROM_REMOTE, &super::message::NOBODYS, 1)
+}
+
+/// Brings a remote's link up and breaks it.
+pub(super) fn broken_remote(peer: &mut AsHost<'_>) -> Outcome {
+    broken(peer)
+}

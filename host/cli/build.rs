@@ -117,6 +117,8 @@ fn flags(root: &Path, target: &str) -> Vec<String> {
     let mut flags = vec![
         // The link script says where everything lies.
         "-Crelocation-model=static".to_owned(),
+        // Debuggers find the callers in a core dump, also without debug information.
+        "-Cforce-frame-pointers=yes".to_owned(),
         // Panic messages name files as they are named in the source tree, on whatever machine they are built.
         format!("--remap-path-prefix={}=.", root.display()),
     ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidecore_mem::DeviceAddr;
+use sidecore_mem::{DeviceAddr, Window};
 use sidecore_os::Mapping;
 use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
 
@@ -71,6 +71,10 @@ impl Backend for Any {
 
     fn memories(&self) -> &MemoryMap<Self::Owner> {
         on!(self, remote => remote.memories())
+    }
+
+    fn whole(&self) -> Vec<Window<Self::Owner>> {
+        on!(self, remote => remote.whole())
     }
 
     fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {

@@ -79,6 +79,9 @@ sidecore_remoteproc::codes! {
     error 624 CONFORMANCE "conformance"
         "The protocol suite cannot be run against that peer."
         "The message has the reason. A host can be met by shm alone; an image is always a remote.";
+    error 625 DUMP "dump"
+        "A core dump cannot be kept, found or read."
+        "The message has the reason; `sidecore dump list` has the dumps that are there.";
 }
 
 /// The tables of all crates.

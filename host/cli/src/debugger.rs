@@ -6,12 +6,12 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, thread};
 
 use crate::codes;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::remote::OURS;
 
 /// Where debuggers of this user reach the debug port, and the debugger that was started here, if one was.
@@ -19,6 +19,25 @@ pub(crate) struct Debugger {
     address: SocketAddr,
     process: Option<u32>,
     child: Option<Child>,
+}
+
+/// Runs a debugger on this terminal to its end: the one that is asked for, or the first that there is.
+pub(crate) fn run(asked: Option<&OsStr>, mut start: impl FnMut(&OsStr) -> io::Result<ExitStatus>) -> Outcome {
+    let status = first(asked, &mut start)?;
+    Ok(ExitCode::from(status.code().map_or(OURS, |code| code as u8)))
+}
+
+/// What the first of the debuggers makes of it that can be started.
+fn first<T>(asked: Option<&OsStr>, start: &mut dyn FnMut(&OsStr) -> io::Result<T>) -> Result<T, Failure> {
+    let mut last = None;
+    for program in asked.map_or(PROGRAMS.iter().map(OsStr::new).collect(), |asked| vec![asked]) {
+        match start(program) {
+            Ok(started) => return Ok(started),
+            Err(error) => last = Some((program, error)),
+        }
+    }
+    let why = last.map_or_else(String::new, |(program, error)| format!("{}: {error}", program.display()));
+    Err(Failure::new(codes::DEBUGGER, "cannot start a debugger").because(why).status(OURS))
 }
 
 /// Programs that debug every instruction set, in the order in which they are looked for.
@@ -46,18 +65,9 @@ impl Debugger {
 
     /// Starts a debugger on this terminal: the one that is asked for, or the first that there is.
     pub(crate) fn start(&mut self, asked: Option<&OsStr>, image: &OsStr) -> Result<(), Failure> {
-        let (mut last, arguments) = (None, self.arguments(image));
-        for program in asked.map_or(PROGRAMS.iter().map(OsStr::new).collect(), |asked| vec![asked]) {
-            match Command::new(program).args(&arguments).spawn() {
-                Ok(child) => {
-                    self.child = Some(child);
-                    return Ok(());
-                }
-                Err(error) => last = Some((program, error)),
-            }
-        }
-        let why = last.map_or_else(String::new, |(program, error)| format!("{}: {error}", program.display()));
-        Err(Failure::new(codes::DEBUGGER, "cannot start a debugger").because(why).status(OURS))
+        let arguments = self.arguments(image);
+        self.child = Some(first(asked, &mut |program| Command::new(program).args(&arguments).spawn())?);
+        Ok(())
     }
 
     /// What a debugger is told, to have the image's symbols and this remote.

@@ -1,6 +1,7 @@
 //! Firmware on a remote, as every command that runs some wants it.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,6 +29,16 @@ pub(crate) enum On {
     Qemu(Box<Board>),
     /// A remote processor that Linux drives, by either of its names.
     Kernel(String),
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sandbox => f.write_str("sandbox"),
+            Self::Qemu(board) => write!(f, "qemu:{}", board.name),
+            Self::Kernel(name) => f.write_str(name),
+        }
+    }
 }
 
 impl FromStr for On {

@@ -13,6 +13,7 @@ pub mod capture;
 pub mod codes;
 pub mod console;
 pub mod discard;
+pub mod dumps;
 pub mod echo;
 pub mod files;
 pub mod grants;

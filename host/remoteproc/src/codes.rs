@@ -232,6 +232,10 @@ codes! {
         "A remote that runs already was to be taken over, and its resource table was not found."
         "Say where it lies, or give the firmware file that the remote runs.";
 
+    error 305 NO_DUMP "core-dump"
+        "The remote cannot be dumped."
+        "There is something to dump once firmware was loaded; of a remote that was attached to, once it has crashed.";
+
     error 401 BACKEND_MEMORY "backend-memory"
         "A memory cannot be had where the firmware wants it."
         "Link the firmware at other addresses, or change the entry that asks for the memory.";

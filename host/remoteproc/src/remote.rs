@@ -8,13 +8,17 @@ use core::time::Duration;
 use sidecore_mem::{DeviceAddr, MapError, Region};
 use sidecore_wire::resource_table::Table;
 
-use crate::codes::{self, Code};
-use crate::firmware::{Firmware, FirmwareError};
-use crate::lifecycle::{Action, Input, Refused, State, step};
+use crate::coredump::{CoreDump, CoreDumpError, Include, Subject};
+use crate::firmware::{Firmware, Machine};
+use crate::lifecycle::{Action, Input, State, step};
 use crate::log::{Log, What};
-use crate::resource::{Options, Plan, PlanError, Resources, Vdev};
+use crate::resource::{Options, Plan, Resources, Vdev};
 use crate::trace::{TraceBuffer, read_trace};
 use crate::{Backend, BackendError, Boot, Crash, Event, Memory};
+
+mod error;
+
+pub use error::RemoteError;
 
 /// A remote processor: loads firmware on it, starts and stops it, and hears how it fares.
 ///
@@ -64,6 +68,9 @@ struct Image {
     segments: Vec<(DeviceAddr, Vec<u8>)>,
     entry: DeviceAddr,
     plan: Plan,
+    machine: Machine,
+    flags: u32,
+    build_id: Option<Vec<u8>>,
 }
 
 impl<B: Backend> Remote<B> {
@@ -106,7 +113,14 @@ impl<B: Backend> Remote<B> {
             self.log.push(What::Found(finding.clone()));
         }
         let segments = firmware.segments().iter().map(|segment| (segment.at, segment.bytes.to_vec()));
-        let image = Image { segments: segments.collect(), entry: firmware.entry(), plan };
+        let image = Image {
+            segments: segments.collect(),
+            entry: firmware.entry(),
+            plan,
+            machine: firmware.machine(),
+            flags: firmware.flags(),
+            build_id: firmware.build_id().map(<[u8]>::to_vec),
+        };
         let before = self.image.replace(image);
         let fresh = core::mem::replace(&mut self.fresh, false);
         let loaded = self.drive(Input::Load);
@@ -247,6 +261,34 @@ impl<B: Backend> Remote<B> {
         let trace = self.traces().get(number).ok_or(RemoteError::NoTrace { number })?;
         let text = read_trace(self.backend.memories(), trace);
         text.map_err(|error| RemoteError::TraceUnreadable { name: trace.name.clone(), error })
+    }
+
+    /// The remote as a core dump, with `facts` added to what is known of its crash: keys and values, for whoever reads it.
+    /// Meant for one that has crashed; the memories of one that runs change while they are written.
+    ///
+    /// # Errors
+    /// It has no memories, or it is not known what kind of processor it is.
+    pub fn core_dump(
+        &self,
+        include: Include,
+        facts: &[(&str, &str)],
+    ) -> Result<CoreDump<B::Owner>, CoreDumpError> {
+        let crash = self.crash.as_ref();
+        let image = self.image.as_ref();
+        let of_registers = || {
+            let number = crash?.registers.as_ref()?.machine;
+            let known = [Machine::ARM, Machine::AARCH64, Machine::X86_64, Machine::RISCV32];
+            known.into_iter().find(|machine| machine.number == number)
+        };
+        let machine = image.map(|image| image.machine).or_else(of_registers);
+        let subject = Subject {
+            machine: machine.ok_or(CoreDumpError::NoMachine)?,
+            flags: image.map_or(0, |image| image.flags),
+            build_id: image.and_then(|image| image.build_id.as_deref()),
+            crash,
+            facts,
+        };
+        CoreDump::new(&subject, &self.backend.whole(), self.memories(), include)
     }
 
     /// The resource table as it was loaded, with all addresses. The remote may have changed its own copy since.
@@ -433,75 +475,6 @@ fn fill<B: Backend>(backend: &mut B, image: &Image, memories: &[Memory]) -> Resu
         backend.load(at, &table.bytes)?;
     }
     Ok(resources)
-}
-
-/// Why something could not be done with a remote.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RemoteError {
-    /// The file is no firmware for this remote.
-    #[error(transparent)]
-    Firmware(#[from] FirmwareError),
-    /// The firmware asks for what cannot be.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The backend could not do it.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The state does not allow it.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// Nothing is to be heard from a remote that does not run.
-    #[error("cannot wait: the remote is {state}")]
-    NotRunning {
-        /// What it is.
-        state: State,
-    },
-    /// Nobody knows where the resource table of a remote lies that runs already.
-    #[error("cannot attach: it is not known where the remote's resource table lies")]
-    NoTable,
-    /// The resource table of a remote that runs already is not where it should be.
-    #[error("cannot attach: the resource table at {at} cannot be read: {error}")]
-    TableUnreadable {
-        /// Where it should be.
-        at: DeviceAddr,
-        /// The reason.
-        error: MapError,
-    },
-    /// There is no firmware to start.
-    #[error("cannot start: no firmware is loaded")]
-    NoFirmware,
-    /// The firmware has no such trace buffer.
-    #[error("there is no trace buffer {number}")]
-    NoTrace {
-        /// Its number.
-        number: usize,
-    },
-    /// A trace buffer is not in a memory that can be read.
-    #[error("trace buffer {name:?} cannot be read: {error}")]
-    TraceUnreadable {
-        /// Its name.
-        name: String,
-        /// The reason.
-        error: MapError,
-    },
-}
-
-impl RemoteError {
-    /// The code that stands for this kind of error.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Firmware(error) => error.code(),
-            Self::Plan(error) => error.code(),
-            Self::Backend(error) => error.code(),
-            Self::Refused(refused) => refused.code(),
-            Self::NotRunning { .. } => codes::REFUSED,
-            Self::NoFirmware => codes::NO_FIRMWARE,
-            Self::NoTable | Self::TableUnreadable { .. } => codes::TABLE_NOT_FOUND,
-            Self::NoTrace { .. } | Self::TraceUnreadable { .. } => codes::NO_TRACE,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::trouble::{lost, system};
 #[derive(Debug)]
 pub(super) struct Estate {
     pub(super) ram: SharedMemory,
-    whole: Region<Arc<Mapping>>,
+    pub(super) whole: Region<Arc<Mapping>>,
     pub(super) page: Region<Arc<Mapping>>,
     pub(super) mapped: MemoryMap<Arc<Mapping>>,
     /// Memories that are the machine's own, and what is to be put there at every start.

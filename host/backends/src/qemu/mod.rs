@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_mem::DeviceAddr;
+use sidecore_mem::{DeviceAddr, Window};
 use sidecore_os::{EventFd, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Crash, CrashKind, Event, Memory, MemoryMap, Waker};
 
@@ -378,6 +378,12 @@ impl Backend for Qemu {
 
     fn memories(&self) -> &MemoryMap<Self::Owner> {
         self.estate.as_ref().map_or(&self.nothing, |estate| &estate.mapped)
+    }
+
+    /// The machine's RAM: a stack may be anywhere in it.
+    fn whole(&self) -> Vec<Window<Self::Owner>> {
+        let start = DeviceAddr(self.config.board.ram.at);
+        self.estate.iter().map(|estate| Window { start, region: estate.whole.clone() }).collect()
     }
 
     /// Bytes for memories that the main side cannot map are kept, and put there by every start.

@@ -13,6 +13,7 @@ mod boards;
 mod completions;
 mod conformance;
 mod doctor;
+mod dump;
 mod explain;
 mod gdb;
 mod images;
@@ -58,6 +59,7 @@ enum Command {
     Logs(logs::Args),
     Conformance(Box<conformance::Args>),
     Gdb(gdb::Args),
+    Dump(dump::Args),
     Inspect(inspect::Args),
     Images(images::Args),
     Boards(boards::Args),
@@ -81,6 +83,7 @@ impl Command {
             Self::Logs(args) => logs::run(args),
             Self::Conformance(args) => conformance::run(args),
             Self::Gdb(args) => gdb::run(args),
+            Self::Dump(args) => dump::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Images(args) => images::run(args),
             Self::Boards(args) => boards::run(args),
@@ -99,6 +102,7 @@ impl Command {
             Self::Ping(args) => args.json,
             Self::Ps(args) => args.json,
             Self::Conformance(args) => args.json,
+            Self::Dump(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Images(args) => args.json,
             Self::Boards(args) => args.json,

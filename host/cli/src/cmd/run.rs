@@ -1,10 +1,11 @@
 //! `sidecore run`: firmware as if it were a program of this machine.
 
-use std::ffi::OsString;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
 };
+use sidecore_remoteproc::coredump::Include;
 use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
 use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 
@@ -66,6 +68,9 @@ pub(crate) struct Args {
     /// Show the firmware's trace on the standard error while it runs
     #[arg(long)]
     pub(super) trace: bool,
+    /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
+    pub(super) dump: Option<OsString>,
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
     pub(super) verbose: bool,
@@ -138,6 +143,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const TRACE_LOOK: Duration = Duration::from_millis(20);
 /// How often a look is taken whether the debugger has ended.
 const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
+/// Bytes of a trace that a dump has.
+const TRACE_KEPT: usize = 4096;
 /// How often the same thing is told.
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -265,7 +272,40 @@ impl<'a> Session<'a> {
         let code = sidecore_processor::codes::REMOTE_CRASHED;
         let mut err = anstream::stderr().lock();
         // Nobody is left to tell if this fails; the exit code says the same.
-        let _ = writeln!(err, "sidecore: {report}  next: sidecore explain {code}");
+        let _ = write!(err, "sidecore: {report}");
+        match self
+            .args
+            .dump
+            .as_deref()
+            .map(|place| self.dump(place, report.place.as_deref(), trace.as_deref()))
+        {
+            Some(Ok(id)) => drop(writeln!(err, "  next: sidecore dump gdb {id}")),
+            Some(Err(failure)) => {
+                drop(writeln!(err, "  no dump: {failure}\n  next: sidecore explain {code}"))
+            }
+            None => drop(writeln!(err, "  next: sidecore explain {code}")),
+        }
+    }
+
+    /// Keeps a core dump; what it is called.
+    fn dump(&self, place: &OsStr, function: Option<&str>, trace: Option<&str>) -> Result<String, Failure> {
+        let store = super::dump::store(Some(Path::new(place)).filter(|place| !place.as_os_str().is_empty()))?;
+        let file = match self.image.bytes {
+            Cow::Borrowed(_) => self.image.name.clone(),
+            Cow::Owned(_) => absolute(&self.args.image).unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        let on = self.args.on.to_string();
+        let mut facts = vec![("image", &*self.image.name), ("file", &file), ("on", &on)];
+        facts.extend(function.map(|function| ("place", function)));
+        // The end of it tells most.
+        let trace = trace.unwrap_or_default();
+        let from = trace.len().saturating_sub(TRACE_KEPT);
+        let trace = &trace[trace.ceil_char_boundary(from)..];
+        facts.extend(Some(("trace", trace)).filter(|_| !trace.is_empty()));
+        let cannot =
+            |error: &dyn std::fmt::Display| Failure::new(codes::DUMP, "cannot keep a dump").because(error);
+        let dump = self.processor.remote().core_dump(Include::All, &facts).map_err(|error| cannot(&error))?;
+        Ok(store.save(&self.image.name, &dump).map_err(|error| cannot(&error))?.stored.id)
     }
 
     fn follow_trace(&mut self) {

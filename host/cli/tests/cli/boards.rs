@@ -149,6 +149,33 @@ fn a_debugger_has_the_image_and_the_held_core_of_every_board() {
     });
 }
 
+#[test]
+fn a_dump_from_every_board_leads_a_debugger_to_the_crash() {
+    if Command::new("gdb-multiarch").arg("--version").output().is_err() {
+        eprintln!(
+            "not run: debugging dumps of boards: gdb-multiarch: not installed; on Debian and Ubuntu: apt install gdb-multiarch"
+        );
+        return;
+    }
+    let place = Place::new();
+    let dumps = place.path().join("dumps");
+    on_every_board(|board| {
+        let dump = format!("--dump={}", dumps.display());
+        let output = board.command("run", "crash").args([&dump, "--", "hang"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(124), "{}: {output:?}", board.on);
+        let mut gdb = sidecore();
+        gdb.arg("dump").arg("--dumps").arg(&dumps).args(["gdb", "--", "-batch", "-ex", "bt"]);
+        let output = gdb.output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            stdout.contains("crash::hang (") && stdout.contains("src/bin/crash.rs:"),
+            "{}: {output:?}",
+            board.on
+        );
+        assert!(stdout.contains("crash::main"), "{}: its caller: {output:?}", board.on);
+    });
+}
+
 /// This tree, in which the SDK is.
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 

@@ -8,6 +8,7 @@ mod bench;
 mod boards;
 mod conformance;
 mod data;
+mod dump;
 mod ends;
 mod files;
 mod golden;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod capture;
+mod dumps;
 mod hostile;
 mod messages;
 mod services;

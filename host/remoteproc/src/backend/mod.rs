@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use sidecore_mem::{AddressMap, DeviceAddr};
+use sidecore_mem::{AddressMap, DeviceAddr, Window};
 
 mod report;
 
@@ -40,6 +40,12 @@ pub trait Backend {
 
     /// What [`Backend::prepare`] gave, readable and writable from the main side whatever the remote may do.
     fn memories(&self) -> &MemoryMap<Self::Owner>;
+
+    /// All of the remote's memory that the main side can read, for dumps: more than [`Backend::memories`] where the
+    /// remote has memory that its firmware need not ask for.
+    fn whole(&self) -> Vec<Window<Self::Owner>> {
+        self.memories().windows().cloned().collect()
+    }
 
     /// Puts bytes where the remote will see them, in a memory that may not be mapped on the main side.
     ///

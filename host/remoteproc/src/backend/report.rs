@@ -68,6 +68,24 @@ pub enum CrashKind {
     Other,
 }
 
+impl CrashKind {
+    /// The word that dumps and documents have for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fault { .. } => "fault",
+            Self::IllegalInstruction => "illegal-instruction",
+            Self::Abort => "abort",
+            Self::ForbiddenCall { .. } => "forbidden-call",
+            Self::Hang => "hang",
+            Self::LockUp => "lock-up",
+            Self::Reset => "reset",
+            Self::Killed => "killed",
+            Self::Other => "signal",
+        }
+    }
+}
+
 /// A remote's registers as ELF core notes carry them (`NT_PRSTATUS` `pr_reg`), with the ELF machine they are of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registers {

@@ -6,6 +6,7 @@ use sidecore_wire::resource_table::{ADDR_ANY, Entry};
 
 use super::*;
 use crate::CrashKind;
+use crate::codes::{self, Code};
 use crate::firmware::Class;
 use crate::testing::{DATA, Elf, Mock, TEXT, ring, table};
 

@@ -186,7 +186,9 @@ sidecore_exception:
     // A stack that is known to be good.
     ldr x2, =__stack_top
     mov sp, x2
-    bl sidecore_on_exception
+    // Debuggers find no caller on it, and look for none.
+    mov x30, xzr
+    b sidecore_on_exception
 "#
 );
 

@@ -74,8 +74,8 @@ pub(super) fn steps(report: &mut Report) {
 fn build(step: &mut Step) -> Result<()> {
     let target = source::host()?;
     // As `host/cli/build.rs` builds those that the command carries: where everything lies is the link script's matter,
-    // and messages name files as they are named in the tree.
-    let flags = ["-Crelocation-model=static".to_owned(), remapped()].join("\x1f");
+    // debuggers find callers, and messages name files as they are named in the tree.
+    let flags = ["-Crelocation-model=static", "-Cforce-frame-pointers=yes", &remapped()].join("\x1f");
     let mut cargo = source::cargo();
     cargo.args(["build", "--release", "--bins", "--manifest-path", MANIFEST, "--target", &target]);
     step.run(cargo.arg("--target-dir").arg(directory()?).env("CARGO_ENCODED_RUSTFLAGS", flags))?;

@@ -1,0 +1,140 @@
+//! Core dumps: `run --dump`, and what `dump` makes of them.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::bench::{Place, sidecore};
+
+/// A crash of a built-in image, dumped into a directory of the test's.
+fn crashed(place: &Place, arguments: &[&str]) -> String {
+    let dumps = place.path().join("dumps");
+    let output = sidecore()
+        .args(["run", "crash", &format!("--dump={}", dumps.display()), "--"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let id = stderr.rsplit_once("next: sidecore dump gdb ").unwrap_or_else(|| panic!("{stderr}")).1;
+    id.trim_end().to_owned()
+}
+
+fn dump(place: &Place, arguments: &[&str]) -> assert_cmd::Command {
+    let mut command = sidecore();
+    command.arg("dump").arg("--dumps").arg(place.path().join("dumps")).args(arguments);
+    command
+}
+
+fn json(place: &Place, arguments: &[&str]) -> Value {
+    let output = dump(place, arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text(place: &Place, arguments: &[&str]) -> String {
+    let output = dump(place, arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_crash_is_kept_told_listed_and_removed() {
+    let place = Place::new();
+    assert_eq!(text(&place, &["list"]), "no dumps\n");
+    let id = crashed(&place, &["fault", "0"]);
+    let info = json(&place, &["info", "--json"]);
+    assert_eq!((&info["schema"], &info["dump"]), (&"sidecore.dump/1".into(), &id.as_str().into()));
+    let facts = &info["told"]["facts"];
+    assert_eq!(
+        (&facts["crash"], &facts["address"], &facts["on"]),
+        (&"fault".into(), &"0x0".into(), &"sandbox".into())
+    );
+    assert!(facts["place"].as_str().unwrap().starts_with("crash::"), "{info:#}");
+    assert_eq!(info["told"]["registers"], true);
+    let people = text(&place, &["info"]);
+    assert!(people.contains("trace       crash: fault") && people.contains("in the dump"), "{people}");
+
+    let second = crashed(&place, &["hang"]);
+    let listed = json(&place, &["list", "--json"]);
+    assert_eq!(listed["dumps"].as_array().unwrap().len(), 2);
+    let shown = text(&place, &["ls"]);
+    assert!(shown.contains(&second) && shown.contains("hang in crash::hang"), "{shown}");
+
+    assert_eq!(text(&place, &["rm", &id]), format!("{id}\n"));
+    assert_eq!(text(&place, &["rm", "--older-than", "1"]), "");
+    assert_eq!(text(&place, &["rm", "--all"]), format!("{second}\n"));
+    assert_eq!(text(&place, &["list"]), "no dumps\n");
+}
+
+#[test]
+fn a_saved_dump_is_a_core_file_that_others_read() {
+    let place = Place::new();
+    crashed(&place, &["illegal"]);
+    let core = place.path().join("core");
+    text(&place, &["save", "-o", core.to_str().unwrap()]);
+    let again = dump(&place, &["save", "-o", core.to_str().unwrap()]).output().unwrap();
+    let stderr = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.code() == Some(1) && stderr.contains("File exists"), "{stderr}");
+    let Ok(read) = Command::new("readelf").arg("-hln").arg(&core).output() else {
+        eprintln!("not run: core files read by others: readelf: not installed; apt install binutils");
+        return;
+    };
+    let read = String::from_utf8(read.stdout).unwrap();
+    for part in ["CORE (Core file)", "NT_PRSTATUS", "NT_GNU_BUILD_ID", "LOAD"] {
+        assert!(read.contains(part), "{part}: {read}");
+    }
+}
+
+#[test]
+fn a_debugger_shows_the_way_to_the_crash() {
+    let place = Place::new();
+    crashed(&place, &["hang"]);
+    let mut command = dump(&place, &["gdb", "--", "-batch", "-ex", "bt", "-ex", "info registers"]);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("cannot start a debugger") {
+        eprintln!("not run: debugging dumps: gdb: not installed; apt install gdb-multiarch");
+        return;
+    }
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    for part in ["in crash::hang", "in sidecore_firmware::image::run", "in _start", "rip"] {
+        assert!(stdout.contains(part) || part == "rip" && stdout.contains("x30"), "{part}: {stdout}{stderr}");
+    }
+    assert!(!stderr.contains("another build"), "{stderr}");
+
+    let other = dump(&place, &["gdb", "--image", "hello", "--", "-batch"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&other.stderr).contains("hello is another build"), "{other:?}");
+    let gone = dump(&place, &["gdb", "--image", "/nonexistent/fw.elf", "--", "-batch"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no symbols: /nonexistent/fw.elf"), "{gone:?}");
+}
+
+#[test]
+fn what_is_not_there_or_not_clear_is_said() {
+    let place = Place::new();
+    let refused = |arguments: &[&str], part: &str| {
+        let output = dump(&place, arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("error[E0625]") && stderr.contains(part), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(1));
+    };
+    refused(&["info"], "there is no dump");
+    let [one, two] = ["fault", "panic"].map(|how| crashed(&place, &[how]));
+    refused(&["info", "crash-"], "it may be any of ");
+    refused(&["rm", "nothing"], "begins so");
+    assert!(text(&place, &["info", &one]).contains(&one) && text(&place, &["info", &two]).contains("abort"));
+    fs::write(place.path().join("dumps/text.core.gz"), "no dump").unwrap();
+    refused(&["info", "text"], "cannot read");
+    assert!(text(&place, &["list"]).contains("it is no dump of sidecore's"));
+}
+
+#[test]
+fn a_dump_that_cannot_be_kept_is_told_and_changes_nothing_else() {
+    let output = sidecore().args(["run", "crash", "--dump=/proc/nowhere", "--", "panic"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(134));
+    assert!(
+        stderr.contains("  no dump: cannot keep a dump: ") && stderr.contains("explain E0505"),
+        "{stderr}"
+    );
+}

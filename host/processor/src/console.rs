@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sidecore_services::console::server::Event;
 use sidecore_services::console::{Arguments, ArgumentsError, SERVICE, Server, Stream};
@@ -40,7 +41,8 @@ pub enum Input {
     End,
 }
 
-/// Offers a console to a remote: to the first channel that asks for one, since there is one console.
+/// Offers a console to a remote: to one channel at a time, since there is one console. Once that channel or its run of the
+/// remote has ended, the next may have it; input that was taken for a run that has ended goes to the next one.
 ///
 /// # Errors
 /// An argument holds a NUL, or all together are longer than 1 MiB.
@@ -49,21 +51,28 @@ pub fn offer(console: impl Console + 'static, arguments: &[&[u8]]) -> Result<Off
     for argument in arguments {
         Arguments::append(&mut bytes, argument)?;
     }
-    let server = Server::new(bytes, OUTPUT_WINDOW)?;
-    let mut served = Some(Served {
-        server,
-        console: Box::new(console),
-        input: VecDeque::new(),
-        input_over: false,
-        broken: false,
-        events: VecDeque::new(),
-    });
-    let open = move || served.take().map(|served| Box::new(served) as Box<dyn Serve>);
+    // Refused now rather than when somebody asks for it.
+    Server::new(&bytes[..], OUTPUT_WINDOW)?;
+    let kept = Kept { console: Box::new(console), input: VecDeque::new(), input_over: false, broken: false };
+    let rack: Rack = Arc::new(Mutex::new(Some(kept)));
+    let open = move || {
+        let server = Server::new(bytes.clone(), OUTPUT_WINDOW).ok()?;
+        let kept = lock(&rack).take()?;
+        let rack = Arc::clone(&rack);
+        Some(Box::new(Served { server, kept: Some(kept), rack, events: VecDeque::new() }) as Box<dyn Serve>)
+    };
     Ok(Offer { channel: SERVICE.channel, open: Box::new(open) })
 }
 
-struct Served {
-    server: Server<Vec<u8>>,
+/// Where the console is while no channel has it.
+type Rack = Arc<Mutex<Option<Kept>>>;
+
+fn lock(rack: &Rack) -> MutexGuard<'_, Option<Kept>> {
+    rack.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What outlives a channel.
+struct Kept {
     console: Box<dyn Console>,
     /// Taken from the console, and not sent yet.
     input: VecDeque<u8>,
@@ -71,7 +80,20 @@ struct Served {
     input_over: bool,
     /// The console takes no more output.
     broken: bool,
+}
+
+struct Served {
+    server: Server<Vec<u8>>,
+    /// Until it goes back.
+    kept: Option<Kept>,
+    rack: Rack,
     events: VecDeque<ServiceEvent>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        *lock(&self.rack) = self.kept.take();
+    }
 }
 
 impl Serve for Served {
@@ -80,14 +102,15 @@ impl Serve for Served {
     }
 
     fn receive(&mut self, message: &[u8]) -> Result<(), PeerError> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
         match self.server.receive(message)? {
             Event::Started { version } => self.events.push_back(ServiceEvent::Started { version }),
             Event::Output { stream, bytes } => {
-                if self.broken {
+                if kept.broken {
                     // Nobody reads it; the remote shall not wait for that.
                     self.server.written(bytes.len());
-                } else if let Err(error) = self.console.output(stream, bytes) {
-                    self.broken = true;
+                } else if let Err(error) = kept.console.output(stream, bytes) {
+                    kept.broken = true;
                     self.server.written(bytes.len());
                     let reason = format!("the output cannot be written: {error}");
                     self.events.push_back(ServiceEvent::Failed { reason });
@@ -100,15 +123,16 @@ impl Serve for Served {
     }
 
     fn transmit(&mut self, out: &mut [u8]) -> Result<Option<usize>, PeerError> {
-        if !self.broken {
-            self.server.written(self.console.written());
+        let Some(kept) = &mut self.kept else { return Ok(None) };
+        if !kept.broken {
+            self.server.written(kept.console.written());
         }
-        match self.speak(out) {
+        match kept.speak(&mut self.server, out) {
             Ok(len) => Ok(len),
             // Buffers that short carry no console.
             Err(no_room) => {
-                if !self.broken {
-                    self.broken = true;
+                if !kept.broken {
+                    kept.broken = true;
                     self.events.push_back(ServiceEvent::Failed { reason: no_room.to_string() });
                 }
                 Ok(None)
@@ -121,25 +145,25 @@ impl Serve for Served {
     }
 }
 
-impl Served {
-    fn speak(&mut self, out: &mut [u8]) -> Result<Option<usize>, NoRoom> {
-        if let Some(message) = self.server.poll(out)? {
+impl Kept {
+    fn speak(&mut self, server: &mut Server<Vec<u8>>, out: &mut [u8]) -> Result<Option<usize>, NoRoom> {
+        if let Some(message) = server.poll(out)? {
             return Ok(Some(message.len()));
         }
-        self.fetch();
+        self.fetch(server.input_room());
         let waiting = self.input.make_contiguous();
         if waiting.is_empty() && self.input_over {
-            return Ok(self.server.end_input(out)?.map(<[u8]>::len));
+            return Ok(server.end_input(out)?.map(<[u8]>::len));
         }
-        let Some(chunk) = self.server.input(waiting, out)? else { return Ok(None) };
+        let Some(chunk) = server.input(waiting, out)? else { return Ok(None) };
         let (taken, len) = (chunk.taken, chunk.message.len());
         self.input.drain(..taken);
         Ok(Some(len))
     }
 
     /// Takes as much input as the remote wants, and no more: what it never asks for stays where it is.
-    fn fetch(&mut self) {
-        let wanted = usize::try_from(self.server.input_room()).unwrap_or(usize::MAX);
+    fn fetch(&mut self, room: u64) {
+        let wanted = usize::try_from(room).unwrap_or(usize::MAX);
         if self.input_over || self.input.len() >= wanted {
             return;
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sidecore_mem::DeviceAddr;
+use sidecore_remoteproc::recovery::{Decision, Recovery};
 use sidecore_remoteproc::resource::{self, Vdev};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Found, Remote, RemoteError};
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
@@ -118,6 +119,13 @@ impl<B: Backend> Processor<B> {
         self.remote.get_mut().start()?;
         self.begin();
         Ok(())
+    }
+
+    /// Asks a policy what becomes of a remote that crashed; the answer is in the remote's log, too. To follow it,
+    /// [`start`](Self::start) the remote when that is due. Endpoints of the run that crashed stay
+    /// closed for good, and services are opened anew when the new run announces their channels.
+    pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
+        self.remote.get_mut().decide(recovery, now)
     }
 
     /// Takes over a remote that someone else started, and brings its devices up anew: the remote sees them reset, and

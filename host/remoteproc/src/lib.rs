@@ -3,7 +3,7 @@
 //! - [`Firmware`] is an ELF file, checked and taken apart.
 //! - A [`resource::Plan`] says which memories it needs and what goes where; [`resource::Resources`] where it all lies.
 //! - [`lifecycle`] is the table of a remote's states, and a [`Remote`] carries it out on a [`Backend`].
-//! - [`coredump`] is a crashed remote as a file for debuggers.
+//! - [`recovery`] says what becomes of a remote that crashed, and [`coredump`] is a crashed remote as a file for debuggers.
 //! - Errors and findings carry a [`codes::Code`] that can be explained.
 #![no_std]
 
@@ -15,6 +15,7 @@ pub mod codes;
 pub mod coredump;
 pub mod firmware;
 pub mod lifecycle;
+pub mod recovery;
 pub mod resource;
 pub mod trace;
 

@@ -7,6 +7,7 @@ use core::fmt;
 use crate::codes::Code;
 use crate::finding::Finding;
 use crate::lifecycle::{Action, Input, State};
+use crate::recovery::Decision;
 use crate::{Crash, CrashKind};
 
 /// The last entries of a remote's history, [`CAPACITY`](Self::CAPACITY) of them at most.
@@ -68,6 +69,8 @@ pub enum What {
     },
     /// It crashed.
     Crashed(Crash),
+    /// What was decided about a crash.
+    Decided(Decision),
     /// Something could not be done.
     Failed {
         /// What.
@@ -121,6 +124,7 @@ impl fmt::Display for What {
             Self::Found(finding) => finding.fmt(f),
             Self::Exited { code } => write!(f, "ended by itself with exit code {code}"),
             Self::Crashed(crash) => describe(crash, f),
+            Self::Decided(decision) => decision.fmt(f),
             Self::Failed { action, code, why } => write!(f, "{action} failed: error[{code}]: {why}"),
             Self::ExecutorLost { why } => write!(f, "the remote is lost: {why}"),
         }

@@ -12,6 +12,7 @@ use crate::coredump::{CoreDump, CoreDumpError, Include, Subject};
 use crate::firmware::{Firmware, Machine};
 use crate::lifecycle::{Action, Input, State, step};
 use crate::log::{Log, What};
+use crate::recovery::{Decision, Recovery};
 use crate::resource::{Options, Plan, Resources, Vdev};
 use crate::trace::{TraceBuffer, read_trace};
 use crate::{Backend, BackendError, Boot, Crash, Event, Memory};
@@ -162,6 +163,14 @@ impl<B: Backend> Remote<B> {
     pub fn attach(&mut self, found: &Found) -> Result<(), RemoteError> {
         self.found = *found;
         self.drive(Input::Attach)
+    }
+
+    /// Asks a policy what becomes of the crash, and keeps the answer with its reason in the [log](Self::log). Nothing is
+    /// done: whoever asks starts the remote again when its users are ready. `now` is as for [`Recovery::crashed`].
+    pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
+        let decision = recovery.crashed(now);
+        self.log.push(What::Decided(decision));
+        decision
     }
 
     /// Gives the remote up and leaves it running.

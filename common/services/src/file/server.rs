@@ -146,6 +146,12 @@ impl<F: Files, const HANDLES: usize> Server<F, HANDLES> {
         }
     }
 
+    /// The files, once nobody is served any more; what is open is closed.
+    #[must_use]
+    pub fn into_files(self) -> F {
+        self.files
+    }
+
     /// Writes the first message.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! `sidecore run`: firmware as if it were a program of this machine.
 
-use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+mod crash;
+
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::ValueHint;
@@ -15,9 +17,9 @@ use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
 };
-use sidecore_remoteproc::coredump::Include;
+use sidecore_remoteproc::recovery::{Policy, Recovery};
 use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
-use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
+use sidecore_remoteproc::{Backend as _, CrashKind};
 
 use super::gdb::Debug;
 use crate::codes;
@@ -28,8 +30,6 @@ use crate::interrupts::Interrupts;
 use crate::kernel::Place;
 use crate::output::note;
 use crate::remote::{self, OURS, On, Settings};
-use crate::report::CrashReport;
-use crate::symbols;
 use crate::terminal::{Terminal, Unwritten};
 
 mod kernel;
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
     pub(super) dump: Option<OsString>,
+    /// Start it again when it crashes, so many times within a minute at most [default N: 5], later and later
+    #[arg(long, value_name = "on-crash[:N]", value_parser = restarts)]
+    pub(super) restart: Option<Policy>,
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
     pub(super) verbose: bool,
@@ -135,6 +138,10 @@ struct Session<'a> {
     told: Option<Instant>,
     /// The exit code that the firmware said over its console, and when.
     finished: Option<(i32, Instant)>,
+    recovery: Recovery,
+    since: Instant,
+    /// Dumps that are being written while the remote runs again.
+    dumps: Vec<JoinHandle<()>>,
 }
 
 /// How long a firmware that has said its exit code may take to end by itself.
@@ -143,8 +150,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const TRACE_LOOK: Duration = Duration::from_millis(20);
 /// How often a look is taken whether the debugger has ended.
 const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
-/// Bytes of a trace that a dump has.
-const TRACE_KEPT: usize = 4096;
+/// How often a crashed remote is restarted within a minute, where nothing else is said.
+const RESTARTS: u32 = 5;
 /// How often the same thing is told.
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -156,22 +163,23 @@ impl<'a> Session<'a> {
         unwritten: Unwritten,
         debugger: Option<Debugger>,
     ) -> Self {
-        let trace =
-            processor.remote().traces().first().filter(|_| args.trace).cloned().map(TraceFollower::new);
-        let session = Self {
+        // Whoever debugs it wants to see it as it is.
+        let policy = args.restart.filter(|_| args.debug == Debug::No).unwrap_or(Policy::LEAVE);
+        let mut session = Self {
             args,
             image,
             processor,
-            trace,
+            trace: None,
             unwritten,
             debugger,
             repeated: Vec::new(),
             told: None,
             finished: None,
+            recovery: Recovery::new(policy),
+            since: Instant::now(),
+            dumps: Vec::new(),
         };
-        if args.verbose {
-            remote::describe(&session.processor);
-        }
+        session.begin();
         if session.processor.remote().table().is_none() {
             let name = &session.image.name;
             note(&format_args!(
@@ -179,6 +187,16 @@ impl<'a> Session<'a> {
             ));
         }
         session
+    }
+
+    /// Looks at a remote that was started just now.
+    fn begin(&mut self) {
+        let trace = self.processor.remote().traces().first().filter(|_| self.args.trace).cloned();
+        self.trace = trace.map(TraceFollower::new);
+        self.finished = None;
+        if self.args.verbose {
+            remote::describe(&self.processor);
+        }
     }
 
     /// Lets the remote run to its end.
@@ -198,9 +216,14 @@ impl<'a> Session<'a> {
             }
             self.tell_repeated();
             if let Some(ended) = self.processor.ended() {
+                if matches!(ended, Ended::Crashed(_)) && self.restart(interrupts)? {
+                    continue;
+                }
                 // What it was is to be looked at, as long as its user likes.
                 self.debugger.iter_mut().for_each(Debugger::wait);
-                return Ok(ExitCode::from(self.exit_code(&ended)));
+                self.dumps.drain(..).for_each(|dump| drop(dump.join()));
+                let code = interrupts.exit_code().unwrap_or_else(|| self.exit_code(&ended));
+                return Ok(ExitCode::from(code));
             }
             if let Some(code) = interrupts.exit_code().or_else(|| self.debugger.as_mut()?.exit_code()) {
                 self.stop();
@@ -260,54 +283,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn report(&self, crash: &Crash) {
-        let trace = self.processor.remote().read_trace(0).ok();
-        let report = CrashReport {
-            image: &self.image.name,
-            crash,
-            place: crash.pc.and_then(|pc| symbols::place(&self.image.bytes, pc.0)),
-            // Whoever follows it has read it already.
-            trace: trace.as_deref().filter(|_| self.trace.is_none()),
-        };
-        let code = sidecore_processor::codes::REMOTE_CRASHED;
-        let mut err = anstream::stderr().lock();
-        // Nobody is left to tell if this fails; the exit code says the same.
-        let _ = write!(err, "sidecore: {report}");
-        match self
-            .args
-            .dump
-            .as_deref()
-            .map(|place| self.dump(place, report.place.as_deref(), trace.as_deref()))
-        {
-            Some(Ok(id)) => drop(writeln!(err, "  next: sidecore dump gdb {id}")),
-            Some(Err(failure)) => {
-                drop(writeln!(err, "  no dump: {failure}\n  next: sidecore explain {code}"))
-            }
-            None => drop(writeln!(err, "  next: sidecore explain {code}")),
-        }
-    }
-
-    /// Keeps a core dump; what it is called.
-    fn dump(&self, place: &OsStr, function: Option<&str>, trace: Option<&str>) -> Result<String, Failure> {
-        let store = super::dump::store(Some(Path::new(place)).filter(|place| !place.as_os_str().is_empty()))?;
-        let file = match self.image.bytes {
-            Cow::Borrowed(_) => self.image.name.clone(),
-            Cow::Owned(_) => absolute(&self.args.image).unwrap_or_default().to_string_lossy().into_owned(),
-        };
-        let on = self.args.on.to_string();
-        let mut facts = vec![("image", &*self.image.name), ("file", &file), ("on", &on)];
-        facts.extend(function.map(|function| ("place", function)));
-        // The end of it tells most.
-        let trace = trace.unwrap_or_default();
-        let from = trace.len().saturating_sub(TRACE_KEPT);
-        let trace = &trace[trace.ceil_char_boundary(from)..];
-        facts.extend(Some(("trace", trace)).filter(|_| !trace.is_empty()));
-        let cannot =
-            |error: &dyn std::fmt::Display| Failure::new(codes::DUMP, "cannot keep a dump").because(error);
-        let dump = self.processor.remote().core_dump(Include::All, &facts).map_err(|error| cannot(&error))?;
-        Ok(store.save(&self.image.name, &dump).map_err(|error| cannot(&error))?.stored.id)
-    }
-
     fn follow_trace(&mut self) {
         let Some(follower) = &mut self.trace else { return };
         let change = follower.poll(self.processor.remote().backend().memories());
@@ -335,6 +310,16 @@ impl<'a> Session<'a> {
             Ended::Stopped | Ended::Detached | Ended::Lost(_) => OURS,
         }
     }
+}
+
+/// `on-crash` or `on-crash:N`.
+fn restarts(text: &str) -> Result<Policy, String> {
+    let most = match text.strip_prefix("on-crash") {
+        Some("") => Ok(RESTARTS),
+        Some(rest) => rest.strip_prefix(':').unwrap_or_default().parse().map_err(|_| ()),
+        None => Err(()),
+    };
+    most.map(Policy::restart).map_err(|()| "it is neither on-crash nor on-crash:N".to_owned())
 }
 
 /// Tells of an event, with the code that explains it.

@@ -13,6 +13,7 @@ mod ends;
 mod files;
 mod golden;
 mod kernel;
+mod restart;
 mod signals;
 mod systems;
 mod transcripts;

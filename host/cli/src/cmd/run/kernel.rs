@@ -24,6 +24,8 @@ pub(super) fn run(args: &Args, name: &str) -> Outcome {
         (!args.dirs.is_empty(), "--dir"),
         (args.pcap.is_some(), "--pcap"),
         (args.watchdog.is_some(), "--watchdog"),
+        (args.dump.is_some(), "--dump"),
+        (args.restart.is_some(), "--restart"),
         (args.beside.is_some(), "--beside"),
         (!args.args.is_empty(), "arguments for the firmware"),
     ];

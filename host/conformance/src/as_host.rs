@@ -86,6 +86,8 @@ pub struct AsHost<'w> {
     seen: [u16; 2],
     out: [Vec<Option<Vec<u8>>>; 2],
     room: u32,
+    /// The transmit buffer whose turn it is.
+    next: u16,
     frames: VecDeque<Frame>,
     spoken: BTreeSet<u32>,
     features: u32,
@@ -129,6 +131,7 @@ impl<'w> AsHost<'w> {
             seen: [0; 2],
             out,
             room: BUFFER,
+            next: 0,
             frames: VecDeque::new(),
             spoken: BTreeSet::new(),
             features: 0,
@@ -248,9 +251,12 @@ impl<'w> AsHost<'w> {
     /// None comes back.
     pub fn free_buffer(&mut self) -> Result<u16, Stop> {
         loop {
-            let free =
-                (0..self.buffers(TO_REMOTE)).find(|head| self.out[TO_REMOTE][usize::from(*head)].is_none());
+            // Each in its turn, so that no two slots beside each other hold the same.
+            let count = self.buffers(TO_REMOTE).max(1);
+            let mut heads = (0..count).map(|step| (self.next + step) % count);
+            let free = heads.find(|head| self.out[TO_REMOTE][usize::from(*head)].is_none());
             if let Some(head) = free {
+                self.next = (head + 1) % count;
                 return Ok(head);
             }
             self.turn("a transmit buffer did not come back")?;

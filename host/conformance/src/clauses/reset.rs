@@ -56,9 +56,6 @@ pub(super) const ROWS: &[Row] = &[
         peer.ask_for_reset();
         peer.ground.kick(peer.rings[0].notifyid);
         std::thread::sleep(2 * peer.pace);
-        while peer.poll().is_ok_and(|any| any) {}
-        while peer.receive_within(std::time::Duration::ZERO).is_ok_and(|frame| frame.is_some()) {}
-        // It has an answer to wait for; with it, it would go on.
         match peer.goes_on() {
             HostGoes::On => deviates("went on sending to a device that asks for a reset"),
             HostGoes::Wild => deviates("broke the rules of its rings after a request for a reset"),

@@ -57,10 +57,11 @@ pub(super) const ROWS: &[Row] = &[
         let to = peer.up()?;
         peer.watch.look_away();
         let ring = peer.rings[TO_REMOTE];
-        ring.offer(&*peer.ground, peer.made(TO_REMOTE), 0x7FFF);
+        // One that a mask would make a descriptor of.
+        ring.offer(&*peer.ground, peer.made(TO_REMOTE), ring.num());
         peer.ground.store(ring.available_index(), peer.made(TO_REMOTE).wrapping_add(1));
         peer.kick(TO_REMOTE);
-        refused(peer, to, "the head 32767")
+        refused(peer, to, "a head as large as the ring")
     }),
 ];
 

@@ -1,7 +1,7 @@
 //! Peers in other processes: a file as memory, a socket as doorbell.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sidecore_backends::shm::{Config, Guest, Seat, Shm};
 use sidecore_os::Lent;
@@ -10,6 +10,9 @@ use sidecore_wire::resource_table::{Vring, vdev::offset, vring};
 
 use super::{Bells, Bytes, Command, bytes, file, meet_remote};
 use crate::peer::{Ground, Met, Peer, Role, Scene, Woken};
+
+/// How soon a remote hangs up, if it does.
+const SETTLES: Duration = Duration::from_millis(5);
 
 /// A remote that made file and socket.
 #[derive(Debug)]
@@ -39,11 +42,19 @@ impl Peer for ShmRemote {
             let _ = std::fs::remove_file(&self.config.memory);
             command.start()?;
         }
-        let config = Config { patience, ..self.config.clone() };
-        let shm = Shm::new(config).map_err(|error| error.to_string())?;
-        let mut remote = Remote::detached(shm);
-        remote.attach(&Found::default()).map_err(|error| error.to_string())?;
-        meet_remote(remote, Bells::Always)
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let config = Config { patience: left, ..self.config.clone() };
+            let shm = Shm::new(config).map_err(|error| error.to_string())?;
+            let mut remote = Remote::detached(shm);
+            remote.attach(&Found::default()).map_err(|error| error.to_string())?;
+            // One that has not yet seen the last of us go hangs up on who comes too early.
+            let is_there = remote.wait(Some(SETTLES), &mut || false).is_ok();
+            if is_there || Instant::now() >= deadline {
+                return meet_remote(remote, Bells::Always);
+            }
+        }
     }
 
     fn name(&self) -> String {

@@ -5,6 +5,7 @@
 
 mod golden;
 mod host;
+mod hostile;
 mod mutants;
 mod ours;
 mod remote;

@@ -30,6 +30,24 @@ impl End {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// What ends the life at this end, before its time.
+    pub(crate) fn stopper(&self) -> impl FnOnce() + Send + use<> {
+        let stop = Arc::clone(&self.stop);
+        move || stop.store(true, Ordering::Relaxed)
+    }
+
+    /// The same end for another life, which has an end of its own, or this one's.
+    pub(crate) fn again(&self) -> (End, impl FnOnce() + Send + use<>) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let end = End {
+            memory: self.memory.clone(),
+            theirs: Arc::clone(&self.theirs),
+            ours: Arc::clone(&self.ours),
+            stop: Arc::clone(&stop),
+        };
+        (end, move || stop.store(true, Ordering::Relaxed))
+    }
+
     pub(crate) fn word(&self, at: u64) -> u32 {
         let mut bytes = [0; 4];
         self.read(at, &mut bytes);

@@ -2,6 +2,7 @@
 
 mod archive;
 mod boards;
+mod conformance;
 mod guest;
 mod kernel;
 mod linux;
@@ -22,10 +23,12 @@ pub(crate) const CHORE: Chore = Chore {
             .subcommand_required(true)
             .arg_required_else_help(true)
             .subcommand(boards::command())
+            .subcommand(conformance::command())
             .subcommand(linux::command())
     },
     run: |arguments: &ArgMatches, report| match arguments.subcommand() {
         Some(("boards", arguments)) => boards::run(arguments, report),
+        Some(("conformance", arguments)) => conformance::run(arguments, report),
         Some(("linux", arguments)) => linux::run(arguments, report),
         _ => unreachable!("clap demands a rig that it knows"),
     },

@@ -52,7 +52,7 @@ fn scribble(end: End, vdev: u64) {
     while !end.is_over() {
         for _ in 0..64 {
             // Mostly where it matters: registers and rings.
-            let at = numbers.next() % if numbers.next() % 4 == 0 { LEN as u64 } else { 0xA000 };
+            let at = numbers.next() % if numbers.next().is_multiple_of(4) { LEN as u64 } else { 0xA000 };
             end.store(at & !1, numbers.next() as u16);
         }
         end.store_byte(vdev + offset::STATUS as u64, numbers.next() as u8);

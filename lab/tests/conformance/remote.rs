@@ -200,11 +200,11 @@ impl Remote {
         if self.is_cleared(link, 0) || self.is_cleared(link, 1) {
             return Err(Over::Closed);
         }
-        if let Some((src, dst, payload)) = link.waiting.take() {
-            if !self.send(link, src, dst, &payload)? {
-                link.waiting = Some((src, dst, payload));
-                return Ok(false);
-            }
+        if let Some((src, dst, payload)) = link.waiting.take()
+            && !self.send(link, src, dst, &payload)?
+        {
+            link.waiting = Some((src, dst, payload));
+            return Ok(false);
         }
         let Some((head, at, len)) = self.take(link, 1)? else { return Ok(false) };
         let mut bytes = vec![0; len as usize];
@@ -315,7 +315,10 @@ impl Remote {
         }
         self.end.write(at, &bytes);
         self.give(link, 0, u32::from(head), bytes.len() as u32);
-        self.show(link, 0)?;
+        // With what comes too early, so that nobody can have spoken between.
+        if self.fault != Fault::SpeaksFirst || dst != 53 {
+            self.show(link, 0)?;
+        }
         Ok(true)
     }
 }

@@ -65,6 +65,8 @@ pub struct Processor<B: Backend> {
     options: Options,
     /// How long the next wait looks before it sleeps.
     patience: Cell<Duration>,
+    /// Counts the waits.
+    waits: Cell<u32>,
     woken: Arc<AtomicBool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
@@ -86,6 +88,7 @@ impl<B: Backend> Processor<B> {
             ended: RefCell::default(),
             run: 0,
             patience: Cell::new(if sidecore_os::cpu_count() > 1 { options.spin } else { Duration::ZERO }),
+            waits: Cell::new(0),
             options,
             woken: Arc::default(),
             capture_failed: Cell::default(),
@@ -260,10 +263,13 @@ impl<B: Backend> Processor<B> {
 
     /// Looks at the rings for a while. Whether anything happened.
     fn spin(&self, deadline: Option<Instant>) -> bool {
-        let patience = self.patience.get();
-        if patience.is_zero() {
+        let learnt = self.patience.get();
+        if learnt.is_zero() {
             return false;
         }
+        let waits = self.waits.get().wrapping_add(1);
+        self.waits.set(waits);
+        let patience = if waits.is_multiple_of(PROBE) { self.options.spin } else { learnt };
         let end = Instant::now() + patience;
         let end = deadline.map_or(end, |deadline| end.min(deadline));
         loop {
@@ -275,7 +281,7 @@ impl<B: Backend> Processor<B> {
                 std::hint::spin_loop();
             }
             if Instant::now() >= end {
-                self.patience.set((patience / 2).max(LEAST_PATIENCE.min(self.options.spin)));
+                self.patience.set((learnt / 2).max(LEAST_PATIENCE.min(self.options.spin)));
                 return false;
             }
         }
@@ -360,6 +366,10 @@ impl<B: Backend> fmt::Debug for Processor<B> {
 
 /// However often looking was in vain, a wait looks for so long: a remote on a CPU of its own answers within it.
 const LEAST_PATIENCE: Duration = Duration::from_micros(3);
+
+/// One wait in so many looks for as long as it may: sleeping makes both ends slow, so that nothing would ever come within
+/// the time that looking has shrunk to.
+const PROBE: u32 = 16;
 
 /// Turns that a remote's last words may take: rings hold no more than two.
 const LAST_TURNS: u32 = 16;

@@ -89,6 +89,8 @@ impl<'s, P: Platform> Connection<'s, P> {
         let doorbell = |ids| Doorbell { machine: base.machine, ids };
         let (link, features) =
             attachment::attach(vdev, map, base.cancelled, doorbell).map_err(AttachError::Rings)?;
+        // Nobody sleeps yet; whoever does arms first.
+        link.disarm();
         let buffers = vdev.vring(sidecore_rpmsg::link::vring::TO_DEVICE as u8);
         let buffers = buffers.map_err(|error| AttachError::Rings(error.into()))?.num as usize;
         if buffers > base.mail.len() {

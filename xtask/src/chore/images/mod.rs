@@ -118,6 +118,17 @@ fn build_for(step: &mut Step, target: &str) -> Result<()> {
     Ok(())
 }
 
+/// Builds one image for another instruction set as fast as the compiler can make it, in place of as small; gives the
+/// folder that it is in.
+pub(super) fn build_fast(step: &mut Step, target: &str, images: &[&str]) -> Result<PathBuf> {
+    let directory = directory()?.join("fast");
+    let mut cargo = Toolchain::of(target)?.cargo_build(target, &[remapped()]);
+    cargo.args(["--profile", "firmware", "--manifest-path", MANIFEST, "--target-dir"]).arg(&directory);
+    cargo.args(images.iter().flat_map(|image| ["--bin", image]));
+    step.run(cargo.env("CARGO_PROFILE_FIRMWARE_OPT_LEVEL", "3"))?;
+    Ok(directory.join(target).join("firmware"))
+}
+
 /// Where images are built.
 pub(crate) fn directory() -> Result<PathBuf> {
     Ok(source::target_directory(source::MAIN)?.join("images"))

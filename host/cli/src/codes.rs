@@ -82,6 +82,9 @@ sidecore_remoteproc::codes! {
     error 625 DUMP "dump"
         "A core dump cannot be kept, found or read."
         "The message has the reason; `sidecore dump list` has the dumps that are there.";
+    error 626 SOC "soc"
+        "The system-on-chip cannot be run."
+        "The message has the reason. It is QEMU's: apt install qemu-system-arm; the kernel is one for 32-bit Arm.";
 }
 
 /// The tables of all crates.

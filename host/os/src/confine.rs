@@ -104,9 +104,15 @@ pub(crate) fn filter(read: u64, write: u64, close: u64) -> Result<BpfProgram, Re
         // After a signal or a debugger's look the kernel has a wait with a timeout go on by itself.
         rules.insert(libc::SYS_restart_syscall, vec![]);
         let architecture = std::env::consts::ARCH.try_into()?;
+        let rules = rules.into_iter().map(|(call, rules)| (wide(call), rules)).collect();
         SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, architecture)?.try_into()
     };
     built().map_err(|_| Refused { operation, errno: Errno::NOSYS })
+}
+
+/// A system call's number, which is narrower where words are.
+fn wide(call: impl Into<i64>) -> i64 {
+    call.into()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! | `tied` | programs that die with this process |
 //! | `confine` | Landlock, seccomp, resource limits |
 //! | `enter` | the last step of a boot stub: close, confine, clear, jump |
+//! | `registers` | device registers in shared memory, exchanged in one access |
 //! | `rpmsg` | endpoints that the kernel makes on demand |
 //! | `machine` | CPUs allowed, frequency of the time-stamp counter |
 
@@ -33,6 +34,7 @@ mod machine;
 mod memory;
 mod place;
 mod refused;
+mod registers;
 mod rpmsg;
 mod signals;
 mod socket;
@@ -47,6 +49,7 @@ pub use machine::{Ticks, cpu_count};
 pub use memory::{Mapping, SharedMemory, page_size};
 pub use place::{Placed, Protection, guard, place};
 pub use refused::Refused;
+pub use registers::Registers;
 pub use rpmsg::{RPMSG_ADDRESS_ANY, RpmsgEndpoint, destroy_rpmsg_endpoint};
 pub use signals::{Caught, Signals, signal_name};
 pub use socket::{Channel, Listener, Peer, Received};

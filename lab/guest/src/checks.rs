@@ -17,10 +17,10 @@ use crate::log::Log;
 use crate::wait;
 
 /// Something that is tried.
-type Check = fn(&mut Log) -> Result<()>;
+pub(crate) type Check = (&'static str, fn(&mut Log) -> Result<()>);
 
 /// In this order: the last one ends the device.
-const CHECKS: &[(&str, Check)] = &[
+pub(crate) const CHECKS: &[Check] = &[
     ("the_device_is_online", online),
     ("channels_have_devices_that_echo_at_every_edge", edges),
     ("a_tty_echoes_whatever_is_written", tty),
@@ -30,13 +30,14 @@ const CHECKS: &[(&str, Check)] = &[
     ("messages_to_nobody_cost_nothing", nobody),
     ("a_flood_that_nobody_answers_passes", flood),
     ("many_channels_talk_at_once", many),
+    ("the_kernel_has_nothing_to_complain_of", calm),
     ("channels_go_when_they_are_withdrawn", withdrawn),
 ];
 
 /// Does all, and says what came of each. Whether all went well.
-pub(crate) fn run(log: &mut Log) -> bool {
+pub(crate) fn run(checks: &[Check], log: &mut Log) -> bool {
     let mut failed = 0;
-    for (name, check) in CHECKS {
+    for (name, check) in checks {
         match check(log) {
             Ok(()) => println!("test {name} ... ok"),
             Err(error) => {
@@ -45,8 +46,11 @@ pub(crate) fn run(log: &mut Log) -> bool {
             }
         }
     }
+    if failed > 0 {
+        log.tail().for_each(|line| println!("kernel: {line}"));
+    }
     let outcome = if failed == 0 { "ok" } else { "FAILED" };
-    println!("test result: {outcome}. {} passed; {failed} failed", CHECKS.len() - failed);
+    println!("test result: {outcome}. {} passed; {failed} failed", checks.len() - failed);
     failed == 0
 }
 
@@ -55,9 +59,14 @@ fn online(log: &mut Log) -> Result<()> {
 }
 
 fn edges(_: &mut Log) -> Result<()> {
+    echo_at_every_edge(2)
+}
+
+/// Over so many channels with devices.
+pub(crate) fn echo_at_every_edge(channels: usize) -> Result<()> {
     let sizes =
         [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 63, 64, 65, 255, 256, 257, 479, 480, 481, 494, 495, PAYLOAD];
-    for endpoint in endpoint::raw(2)? {
+    for endpoint in endpoint::raw(channels)? {
         for size in sizes {
             endpoint.echoes(&message(size, size))?;
         }
@@ -71,7 +80,7 @@ fn edges(_: &mut Log) -> Result<()> {
     Ok(())
 }
 
-fn tty(_: &mut Log) -> Result<()> {
+pub(crate) fn tty(_: &mut Log) -> Result<()> {
     let path = Path::new("/dev/ttyRPMSG0");
     wait::until("no /dev/ttyRPMSG0", || path.exists().then_some(()))?;
     let mut tty = File::options().read(true).write(true).open(path)?;
@@ -101,7 +110,7 @@ fn sample(log: &mut Log) -> Result<()> {
     Ok(())
 }
 
-fn endpoints(_: &mut Log) -> Result<()> {
+pub(crate) fn endpoints(_: &mut Log) -> Result<()> {
     let echo = address("rpmsg-echo")?;
     for round in 0..20 {
         let first = Endpoint::create(echo)?;
@@ -141,7 +150,7 @@ fn channels(_: &mut Log) -> Result<()> {
     Ok(())
 }
 
-fn nobody(_: &mut Log) -> Result<()> {
+pub(crate) fn nobody(_: &mut Log) -> Result<()> {
     let astray = Endpoint::create(0x7fff_fff0)?;
     for number in 0..1000 {
         astray.send(&message(number, number % 497))?;
@@ -175,6 +184,26 @@ fn many(_: &mut Log) -> Result<()> {
     });
     outcomes.into_iter().collect::<Result<Vec<()>>>()?;
     talking.drain(announced..).try_for_each(Endpoint::destroy)
+}
+
+/// What a kernel says of itself when it is broken.
+const TROUBLE: &[&str] = &[
+    "BUG: ",
+    "WARNING: ",
+    "Oops",
+    "Call Trace",
+    "Call trace",
+    "nobody cared",
+    "while atomic",
+    "blocked for more than",
+];
+
+pub(crate) fn calm(log: &mut Log) -> Result<()> {
+    TROUBLE.iter().try_for_each(|trouble| {
+        let count = log.count(trouble);
+        ensure!(count == 0, "the kernel says `{trouble}` {count} times");
+        Ok(())
+    })
 }
 
 /// Asks for the end of all channels by a word on the console, and sees them go.

@@ -35,6 +35,12 @@ impl Log {
         self.text.matches(what).count()
     }
 
+    /// The last of what was said.
+    pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        lines.into_iter().rev().take(80).collect::<Vec<_>>().into_iter().rev()
+    }
+
     /// Waits until something has been said so often.
     pub(crate) fn said(&mut self, what: &str, times: usize) -> Result<()> {
         let expected = format!("the kernel does not say `{what}` {times} times");

@@ -2,21 +2,25 @@
 //!
 //! It mounts what it looks at, tries what the kernel's rpmsg and the device side of sidecore do together, says on the
 //! console what came of it, as test programs do, and powers off. What it is to do stands on the kernel's command line,
-//! whose words reach it as its environment: `measure=N` measures N round trips instead.
+//! whose words reach it as its environment: `measure=N` measures N round trips instead, `soc=1` tries a remote processor
+//! with the command that lies beside it, and `shell=1` gives whoever sits at the console a shell.
 
 mod checks;
 mod endpoint;
 mod log;
 mod measure;
+mod soc;
 mod wait;
 
 use std::env;
-use std::process::ExitCode;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::getpid;
-use rustix::system::{RebootCommand, reboot};
+use rustix::system::{RebootCommand, finit_module, reboot};
 
 use crate::log::Log;
 
@@ -43,11 +47,44 @@ fn work() -> Result<bool> {
         mount(what, at, what, MountFlags::empty(), None).with_context(|| format!("{what} on {at}"))?;
     }
     let mut log = Log::open()?;
+    modules()?;
+    if env::var_os("shell").is_some() {
+        return shell();
+    }
+    if env::var_os("soc").is_some() {
+        return Ok(checks::run(soc::CHECKS, &mut log));
+    }
     match env::var("measure") {
         Ok(count) => {
             measure::run(count.parse().context("measure= wants a number")?)?;
             Ok(true)
         }
-        Err(_) => Ok(checks::run(&mut log)),
+        Err(_) => Ok(checks::run(checks::CHECKS, &mut log)),
     }
+}
+
+/// Has the kernel take the modules in `/modules`, in the order of their names.
+fn modules() -> Result<()> {
+    let entries = fs::read_dir("/modules").into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        finit_module(&file, &CString::default(), 0).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// A shell with the usual commands, until it is left.
+fn shell() -> Result<bool> {
+    const BUSYBOX: &str = "/bin/busybox";
+    Command::new(BUSYBOX).args(["--install", "-s", "/bin"]).status().context(BUSYBOX)?;
+    println!(
+        "\nThe coprocessor is remoteproc0, its firmware /firmware.elf, and sidecore is here, too:\n\
+         \x20   sidecore start remoteproc0 firmware.elf\n    sidecore ping --on remoteproc0\n\
+         \x20   echo hello > /dev/rpmsg0 && head -c 6 /dev/rpmsg0\nThe end is `exit`.\n"
+    );
+    let mut shell = Command::new(BUSYBOX);
+    shell.arg("sh").env("PATH", "/bin").env("HOME", "/");
+    Ok(shell.status().context(BUSYBOX)?.success())
 }

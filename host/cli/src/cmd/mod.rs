@@ -24,6 +24,7 @@ mod new;
 mod ping;
 mod ps;
 mod run;
+mod soc;
 mod start;
 mod stop;
 mod vhost_user;
@@ -65,6 +66,7 @@ enum Command {
     Boards(boards::Args),
     New(new::Args),
     VhostUser(vhost_user::Args),
+    Soc(soc::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -89,6 +91,7 @@ impl Command {
             Self::Boards(args) => boards::run(args),
             Self::New(args) => new::run(args),
             Self::VhostUser(args) => vhost_user::run(args),
+            Self::Soc(args) => soc::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Completions(args) => completions::run(args),
@@ -116,6 +119,7 @@ impl Command {
             | Self::Gdb(_)
             | Self::New(_)
             | Self::VhostUser(_)
+            | Self::Soc(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }

@@ -24,6 +24,11 @@ impl Archive {
         archive
     }
 
+    /// Adds a folder, whose parents are there.
+    pub(super) fn folder(&mut self, path: &str) {
+        self.entry(path, FOLDER, (0, 0), &[]);
+    }
+
     /// Adds an executable file.
     pub(super) fn add(&mut self, path: &str, content: &[u8]) {
         self.entry(path, PROGRAM, (0, 0), content);

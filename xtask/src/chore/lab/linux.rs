@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::sched_getaffinity;
 
-use super::{Need, archive::Archive, check, guest, kernel};
+use super::{Need, archive::Archive, check, guest, judge::Judge, kernel};
 use crate::{
     report::{Report, Step},
     source,
@@ -153,13 +153,9 @@ impl Rig {
             Ok(())
         })?;
         let words = device.end()?;
-        let told = judge.passed.len();
-        judge.told.iter().for_each(|line| println!("{line}"));
-        (0..told).for_each(|_| step.passes());
-        if !(judge.good && judge.wrong.is_empty() && status.success()) {
-            judge.lines.iter().for_each(|line| println!("    {line}"));
+        if let Err(error) = judge.close(step, status) {
             print!("{words}");
-            bail!("the guest ended with {status}; {}", judge.verdict());
+            return Err(error);
         }
         Ok(())
     }
@@ -240,81 +236,5 @@ impl Drop for Device {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.socket);
-    }
-}
-
-/// Reads the console.
-#[derive(Default)]
-struct Judge {
-    lines: Vec<String>,
-    /// What people want to see even if all is well.
-    told: Vec<String>,
-    passed: Vec<String>,
-    wrong: Vec<String>,
-    good: bool,
-    /// The device was asked to go.
-    is_parting: bool,
-}
-
-/// What User-Mode Linux says of every device that goes by itself: it tells the one that went that its rings are disabled.
-const PARTING: &[&str] = &["at arch/um/drivers/virtio_uml.c:", "Call Trace:"];
-
-/// What a kernel says of itself when it is broken.
-const TROUBLE: &[&str] = &[
-    "BUG",
-    "WARNING",
-    "Oops",
-    "Call Trace",
-    "Kernel panic",
-    "nobody cared",
-    "scheduling while atomic",
-    "blocked for more than",
-];
-
-impl Judge {
-    fn hear(&mut self, line: &str) {
-        let line = line.trim_end();
-        match line.strip_prefix("test ").and_then(|test| test.rsplit_once(" ... ")) {
-            Some((name, "ok")) => self.passed.push(name.to_owned()),
-            Some(_) => self.wrong.push(line.to_owned()),
-            None if self.is_parting && PARTING.iter().any(|words| line.contains(words)) => {}
-            None if TROUBLE.iter().any(|trouble| line.contains(trouble)) => self.wrong.push(line.to_owned()),
-            None if line.starts_with("measured: ") => self.told.push(line.to_owned()),
-            None => self.good |= line == "guest: good",
-        }
-        self.lines.push(line.to_owned());
-    }
-
-    fn verdict(&self) -> String {
-        match self.wrong.first() {
-            Some(first) => format!("{} things went wrong, first: {first}", self.wrong.len()),
-            None => "it did not say that all is good".to_owned(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judge(lines: &[&str]) -> Judge {
-        let mut judge = Judge::default();
-        lines.iter().for_each(|line| judge.hear(line));
-        judge
-    }
-
-    #[test]
-    fn a_console_without_trouble_is_good() {
-        let judge =
-            judge(&["virtio_rpmsg_bus virtio0: rpmsg host is online", "test a ... ok", "guest: good\r"]);
-        assert!(judge.good && judge.wrong.is_empty());
-        assert_eq!(judge.passed, ["a"]);
-    }
-
-    #[test]
-    fn trouble_of_the_kernel_and_of_checks_is_seen() {
-        let judge = judge(&["test a ... FAILED: x", "BUG: scheduling while atomic: init/1", "guest: bad"]);
-        assert_eq!(judge.wrong, ["test a ... FAILED: x", "BUG: scheduling while atomic: init/1"]);
-        assert!(!judge.good && judge.verdict().starts_with("2 things went wrong, first: test a"));
     }
 }

@@ -4,8 +4,11 @@ mod archive;
 mod boards;
 mod conformance;
 mod guest;
+mod judge;
 mod kernel;
 mod linux;
+mod packages;
+mod soc;
 
 use std::{env, path::PathBuf};
 
@@ -25,11 +28,13 @@ pub(crate) const CHORE: Chore = Chore {
             .subcommand(boards::command())
             .subcommand(conformance::command())
             .subcommand(linux::command())
+            .subcommand(soc::command())
     },
     run: |arguments: &ArgMatches, report| match arguments.subcommand() {
         Some(("boards", arguments)) => boards::run(arguments, report),
         Some(("conformance", arguments)) => conformance::run(arguments, report),
         Some(("linux", arguments)) => linux::run(arguments, report),
+        Some(("soc", arguments)) => soc::run(arguments, report),
         _ => unreachable!("clap demands a rig that it knows"),
     },
 };
@@ -38,6 +43,7 @@ pub(crate) const CHORE: Chore = Chore {
 pub(super) fn steps(report: &mut Report) {
     boards::steps(report);
     linux::steps(report);
+    soc::steps(report);
 }
 
 /// Where rigs keep what they build.

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["common/rpmsg", "host/remoteproc"],
     &["common/services", "host/backends", "host/vhost-user"],
     &["host/processor", "host/conformance", "remote/firmware"],
-    &["host/client", "host/daemon", "remote/images"],
+    &["host/client", "host/daemon", "host/soc", "remote/images"],
     &["host/cli", "capi"],
     &["lab", "xtask"],
 ];

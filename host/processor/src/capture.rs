@@ -3,7 +3,7 @@
 //! What is written is what the link carried: the 16-byte rpmsg header and the payload, link type
 //! `LINKTYPE_USER0` (147), each frame with its direction (`epb_flags`: 1 inbound from the remote, 2 outbound to it) and
 //! a time stamp in nanoseconds. Every rpmsg device of every remote is an interface of its own, named
-//! `<remote>/<device>`. Wireshark shows such files as raw bytes unless its `DLT_USER` table names a dissector.
+//! `<remote>/<device>`. Wireshark shows such files as raw bytes unless it is given a dissector: `lab/wireshark/sidecore.lua`.
 //!
 //! Source: the PCAP Next Generation Dump File Format (`draft-ietf-opsawg-pcapng`): section header, interface
 //! description and enhanced packet blocks.

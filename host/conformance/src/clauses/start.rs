@@ -7,19 +7,21 @@ use crate::clause::{Row, host, remote};
 use crate::peer::Woken;
 use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
 
+/// The first address that is given out.
+const FIRST: u32 = 1024;
+
 pub(super) const ROWS: &[Row] = &[
     remote("START-1", "touches nothing before DRIVER_OK, whatever kicks come", nothing_before),
     remote("START-2", "finds messages that were sent before it looked", |peer| {
-        peer.up()?;
-        let to = peer.services.first().map_or(0, |service| service.addr);
-        // Anew, with a message in the ring before DRIVER_OK is there.
-        peer.start(&Start { steps: &[0], ..Start::default() });
-        std::thread::sleep(peer.pace);
+        // Nobody has said yet where the service is; most have it at the first address.
         peer.start(&Start { steps: &[0, 1, 3, 3], kicks: false, ..Start::default() });
-        peer.send(OURS, to, b"early")?;
+        peer.send(OURS, FIRST, b"early")?;
         peer.set_status(7);
         peer.kick(FROM_REMOTE);
         let answer = peer.receive_within(OURS, 10 * peer.pace)?;
+        if answer.is_none() && peer.service()? != FIRST {
+            return not_shown(format!("its service is not at {FIRST}"));
+        }
         must(answer.is_some(), || "a message that was there at DRIVER_OK was not answered".to_owned())
     }),
     remote("START-3", "sees DRIVER_OK by a kick of any number, or by none", |peer| {
@@ -91,13 +93,9 @@ fn nothing_before(peer: &mut AsHost<'_>) -> Outcome {
 }
 
 fn any_bits(peer: &mut AsHost<'_>) -> Outcome {
-    for steps in [&[0, 1, 3, 7][..], &[0, 4], &[0, 1, 3, 11, 15], &[0, 1, 3, 0x27]] {
-        peer.set_status(0);
-        std::thread::sleep(peer.pace);
-        let what = format!("a status that ends in {:#04x}", steps.last().unwrap_or(&0));
-        peer.up_with(&Start { steps, ..Start::default() }).claim(&what)?;
-    }
-    Ok(())
+    peer.up_with(&Start { steps: &[0, 1, 3, 11, 0x2F], ..Start::default() })
+        .claim("a status that ends in 0x2f")
+        .map(drop)
 }
 
 /// Other places for the rings before DRIVER_OK than at it.

@@ -1,11 +1,16 @@
 //! Messages with a remote that keeps the rules.
 
+use std::time::Duration;
+
+use sidecore_conformance::peers::OfBackend;
+use sidecore_conformance::{Options, Verdict, report, run};
 use sidecore_processor::SendError;
-use sidecore_remoteproc::{Backend as _, Doorbell as _};
+use sidecore_remoteproc::{Backend as _, Doorbell as _, Firmware, Remote, resource};
 
 use crate::{Case, Place, SOON, message};
 
 pub(crate) const CASES: &[Case] = &[
+    ("protocol::every_clause_is_followed", every_clause, false),
     ("protocol::messages_of_every_length_come_back", every_length, false),
     ("protocol::more_messages_than_the_rings_hold_come_back_in_order", more_than_rings, false),
     ("protocol::messages_are_held_and_given_back_in_any_order", held, false),
@@ -14,6 +19,33 @@ pub(crate) const CASES: &[Case] = &[
     ("protocol::bells_for_nothing_lose_and_make_no_message", bells, false),
     ("protocol::messages_to_nobody_cost_nobody_anything", to_nobody, false),
 ];
+
+fn every_clause(place: &Place) {
+    let bytes = place.image("echo");
+    let place = place.clone();
+    let mut peer = OfBackend::new("echo", move || {
+        let firmware = Firmware::parse(&bytes).map_err(|error| error.to_string())?;
+        let mut remote = Remote::new(place.backend());
+        remote.load(&firmware, &resource::Options::default()).map_err(|error| error.to_string())?;
+        remote.start().map_err(|error| error.to_string())?;
+        Ok(remote)
+    });
+    let mut options = Options { patience: SOON, ..Options::default() };
+    // What has to do with time is tried once more, and given more of it: emulators share this machine with others.
+    for pace in [100, 500] {
+        options.pace = Duration::from_millis(pace);
+        let found = run(&mut peer, &options, None, &mut |_| ());
+        let deviations: Vec<_> =
+            found.findings.iter().filter(|finding| finding.verdict == Verdict::Deviates).collect();
+        if deviations.is_empty() {
+            assert!(found.count(Verdict::Follows) > 0, "{}", report::summary(&found));
+            return;
+        }
+        let told: Vec<String> = deviations.iter().map(|finding| report::line(finding, true)).collect();
+        assert!(pace < 500, "{}", told.join("\n"));
+        options.only = deviations.iter().map(|finding| finding.clause.to_owned()).collect();
+    }
+}
 
 fn every_length(place: &Place) {
     let remote = place.start("echo");

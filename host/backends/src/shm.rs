@@ -26,7 +26,7 @@ use crate::room::find_room_within;
 
 mod seat;
 
-pub use seat::{Guest, Seat, openamp_table};
+pub use seat::{Guest, Seat, openamp_table, table_at};
 
 /// The row of peers in other processes in the table of kinds.
 pub const KIND: Kind =

@@ -12,7 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 use sidecore_os::{EventFd, Lent, poll_until};
 use sidecore_remoteproc::{BackendError, Waker};
-use sidecore_wire::resource_table::{BuildError, Builder, VdevHeader, Vring, vdev};
+use sidecore_wire::resource_table::{ADDR_ANY, BuildError, Builder, VdevHeader, Vring, vdev};
+use sidecore_wire::split::Layout;
 
 use super::{Config, ShmDoorbell, check_owner, check_peer, drain, lost, system};
 
@@ -210,6 +211,38 @@ impl Guest {
         Ok(rung)
     }
 }
+
+/// The table for a remote at a place: that of OpenAMP's programs at theirs; anywhere else one that leaves it to the main
+/// side where the rings go, as long as the room for them and for buffers of 512 bytes allows.
+///
+/// # Errors
+/// There is no room for one buffer each way.
+pub fn table_at(config: &Config, features: u32) -> Result<Vec<u8>, BackendError> {
+    let usual = Config::openamp();
+    let is_usual = (config.len, config.table) == (usual.len, usual.table) && config.free == usual.free;
+    let built = |error: BuildError| system("make a resource table", error);
+    if is_usual {
+        return openamp_table(features).map_err(built);
+    }
+    let room = config.free.end.saturating_sub(config.free.start);
+    let fits = |num: &u16| {
+        let ring = Layout::new(*num, ALIGN).map_or(u64::MAX, |layout| u64::from(layout.size()));
+        // A page each is lost at most for being aligned.
+        ring.saturating_add(512 * u64::from(*num) + 0x1000).saturating_mul(2) <= room
+    };
+    let num = (0..=8).rev().map(|power| 1_u16 << power).find(fits);
+    let num = num
+        .ok_or_else(|| system("make a resource table", format!("{room:#x} bytes are too few for buffers")))?;
+    let mut bytes = [0; 256];
+    let mut builder = Builder::new(&mut bytes, 1).map_err(built)?;
+    let header = VdevHeader { id: vdev::ID_RPMSG, dfeatures: features, ..VdevHeader::default() };
+    let ring = Vring { da: ADDR_ANY, align: ALIGN, num: num.into(), notifyid: ADDR_ANY, pa: 0 };
+    builder.vdev(&header, &[ring, ring], &[]).map_err(built)?;
+    Ok(builder.finish().to_vec())
+}
+
+/// The alignment of rings that are placed by the main side: a cache line of any machine's.
+const ALIGN: u32 = 128;
 
 /// The table that OpenAMP's programs have on Linux, for `features` of an rpmsg device: rings of 256 buffers at 0x4000 and
 /// 0x8000.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueHint;
-use sidecore_backends::shm::{self, Seat, Shm, openamp_table};
+use sidecore_backends::shm::{self, Seat, Shm, table_at};
 use sidecore_os::guard_bus_errors;
 use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
@@ -133,7 +133,7 @@ fn serve(args: &Args, config: shm::Config) -> Outcome {
     let channels = texts.into_iter().map(str::parse::<Channel>).collect::<Result<_, _>>();
     let channels = channels.map_err(|error| usage(&error.to_string()))?;
     let path = config.memory.display().to_string();
-    let table = openamp_table(F_NS as u32).map_err(|error| failed(args, codes::SHARED_PLACE, &error))?;
+    let table = table_at(&config, F_NS as u32).map_err(|error| failed(args, error.code(), &error))?;
     let seat = Seat::new(config).map_err(|error| failed(args, error.code(), &error))?;
     let responder = Responder::new(seat, table, channels);
     let mut responder = responder.map_err(|error| failed(args, codes::SHARED_PLACE, &error))?;

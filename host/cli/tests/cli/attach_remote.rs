@@ -203,3 +203,28 @@ fn arguments_that_do_not_go_together_are_refused() {
         assert!(output.stderr.starts_with(b"error[E0620]"), "{arguments:?}");
     }
 }
+
+#[test]
+fn two_of_our_processes_meet_at_a_place_of_their_own() {
+    let meeting = Meeting::new("own");
+    let text = format!(
+        "memory = {:?}\nsocket = {:?}\nlen = 0x9000\ntable = 0x100\ntable-len = 0x200\nfree = [0x1000, 0x9000]\n",
+        meeting.file,
+        meeting.socket()
+    );
+    let place = format!("shm:{}", meeting.place.write("place.toml", text).display());
+    let mut command = plain();
+    command.args(["attach", &place, "--role", "remote", "-v"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut remote = Remote { child, stderr };
+    remote.until("ready for a main side");
+    let long = "x".repeat(496);
+    for _ in 0..2 {
+        let output =
+            sidecore().args(["attach", &place, "--service", "rpmsg-echo", "one", &long]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        assert_eq!(output.stdout, format!("one\n{long}\n").into_bytes());
+        remote.until("ready for a main side");
+    }
+}

@@ -1,5 +1,6 @@
 //! Peers in other processes: a file as memory, a socket as doorbell.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +38,12 @@ impl Peer for ShmRemote {
     fn meet(&mut self, _: &Scene, patience: Duration) -> Result<Met, String> {
         if let Some(command) = &mut self.command {
             command.end();
-            // What a remote leaves behind that was killed would be met in place of the next one.
-            let _ = std::fs::remove_file(&self.config.socket);
-            let _ = std::fs::remove_file(&self.config.memory);
+            // What a remote leaves behind that was killed would be met in place of the next one. Nothing but a socket: a
+            // path may be mistaken.
+            let found = std::fs::symlink_metadata(&self.config.socket);
+            if found.is_ok_and(|found| found.file_type().is_socket()) {
+                let _ = std::fs::remove_file(&self.config.socket);
+            }
             command.start()?;
         }
         let deadline = Instant::now() + patience;

@@ -26,6 +26,12 @@ const STOP: u32 = 1;
 const STARTED: u32 = 2;
 const STOPPED: u32 = 3;
 
+/// The registers by which firmware that runs already tells Linux so: where its table lies, and the state of the core.
+const TABLE_AT: usize = 0x144;
+const CORE: usize = 0x148;
+/// The core runs.
+const CORE_RUNS: u32 = 2;
+
 type Link = RemoteLink<Box<dyn Fn(u16)>, Box<[Cell<u16>]>, Arc<Lent>, 1>;
 
 /// Has a coprocessor crash, from any thread: its watchdog tells Linux. A service of it is the channel that does so when a
@@ -116,6 +122,17 @@ impl Coprocessor {
             starts: 0,
             kicks: Rc::default(),
         }
+    }
+
+    /// Runs before Linux does, as firmware that a boot loader started.
+    pub(crate) fn run_early(&mut self) {
+        // It is in the memory, whose size is ours.
+        let _ = self.memory.region().write(offset(TABLE), &crate::image::table());
+        self.system.store(TABLE_AT, TABLE);
+        self.system.store(CORE, CORE_RUNS);
+        self.system.store(POWER, STARTED);
+        self.starts += 1;
+        self.running = Some(self.boot());
     }
 
     /// Follows Linux' orders; whether it was reset.

@@ -44,7 +44,8 @@ pub fn image() -> Vec<u8> {
     file
 }
 
-fn table() -> Vec<u8> {
+/// The resource table: an rpmsg device whose rings Linux places, and a trace.
+pub(crate) fn table() -> Vec<u8> {
     let mut bytes = vec![0; TABLE_LEN];
     let ring = |notifyid| Vring { da: u32::MAX, align: 4096, num: 256, notifyid, ..Vring::default() };
     let header = VdevHeader {

@@ -47,6 +47,8 @@ pub struct Config {
     pub append: String,
     /// Another device tree, as a blob, in place of [`tree`](crate::tree).
     pub tree: Option<PathBuf>,
+    /// The coprocessor runs already when Linux comes, which finds it `detached`.
+    pub running: bool,
     /// QEMU.
     pub program: PathBuf,
 }
@@ -138,8 +140,11 @@ impl Soc {
             .map_err(|refused| SocError::System { what: refused.operation, error: refused.errno.into() })?;
         let registers = |at| Registers::new(&memory, at, 0x1000).expect("they are inside of the memory");
         let mailbox = Mailbox::new(registers(MAILBOX));
-        let coprocessor = Coprocessor::new(&memory, registers(SYSTEM), registers(RESET), channels);
+        let mut coprocessor = Coprocessor::new(&memory, registers(SYSTEM), registers(RESET), channels);
 
+        if config.running {
+            coprocessor.run_early();
+        }
         let mut qemu = Qemu::spawn(config, &file)?;
         let folder = qemu.folder.clone();
         let mut control = Control::open(&folder, &mut || qemu.is_running())?;
@@ -304,6 +309,7 @@ pub(crate) mod tests {
             initrd: "initrd".into(),
             append: String::new(),
             tree: None,
+            running: false,
             program: "/nonexistent/qemu".into(),
         };
         let error = Soc::start(&config, Vec::new(), Crasher::default()).unwrap_err().to_string();

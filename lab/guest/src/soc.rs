@@ -28,6 +28,16 @@ pub(crate) const CHECKS: &[Check] = &[
     ("the_kernel_has_nothing_to_complain_of", checks::calm),
 ];
 
+/// The same for one that runs before the kernel does.
+pub(crate) const RUNNING: &[Check] = &[
+    ("one_that_runs_already_is_detached", detached),
+    ("it_is_attached_and_detached_again", attached),
+    ("it_stops", stopped),
+    ("other_firmware_replaces_it", replaced),
+    ("it_stops_again", stopped),
+    ("the_kernel_has_nothing_to_complain_of", checks::calm),
+];
+
 const NODE: &str = "/sys/class/remoteproc/remoteproc0";
 const FIRMWARE: &str = "/firmware.elf";
 
@@ -158,5 +168,36 @@ fn stopped(_: &mut Log) -> Result<()> {
     sidecore(&["stop", "remoteproc0"])?;
     state_is("offline")?;
     ensure!(sidecore(&["stop", "remoteproc0"]).is_err(), "it can be stopped twice");
+    Ok(())
+}
+
+fn detached(_: &mut Log) -> Result<()> {
+    wait::until("there is no remote processor", || fs::exists(NODE).ok()?.then_some(()))?;
+    state_is("detached")?;
+    let text = sidecore(&["ps"])?;
+    ensure!(text.contains("detached"), "{text}");
+    Ok(())
+}
+
+fn attached(_: &mut Log) -> Result<()> {
+    for _ in 0..3 {
+        sidecore(&["start", "remoteproc0"])?;
+        state_is("attached")?;
+        wait::until("it does not answer", || {
+            endpoint::raw(1).ok()?.first()?.echoes(b"are you there?").is_ok().then_some(())
+        })?;
+        sidecore(&["stop", "--detach", "remoteproc0"])?;
+        state_is("detached")?;
+        ensure!(endpoint::nodes().is_empty(), "channels stay: {:?}", endpoint::nodes());
+    }
+    sidecore(&["start", "remoteproc0"])?;
+    state_is("attached")
+}
+
+fn replaced(_: &mut Log) -> Result<()> {
+    sidecore(&["start", "remoteproc0", FIRMWARE])?;
+    alive()?;
+    let text = sidecore(&["ps"])?;
+    ensure!(text.contains("sidecore-remoteproc0-firmware.elf"), "{text}");
     Ok(())
 }

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Another device tree, as a blob
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     tree: Option<PathBuf>,
+    /// Have the coprocessor run already when Linux comes, as if a boot loader had started it: `detached`
+    #[arg(long)]
+    running: bool,
     /// Write the firmware that the coprocessor is started with, and boot nothing
     #[arg(long = "write-firmware", value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "kernel")]
     firmware: Option<PathBuf>,
@@ -61,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         initrd,
         append: args.append.clone(),
         tree: args.tree.clone(),
+        running: args.running,
         program: PROGRAM.into(),
     };
     let stop = Arc::new(AtomicBool::new(false));

@@ -116,16 +116,21 @@ impl Rig {
     }
 
     fn check(&self, report: &mut Report, rounds: u32) {
-        report.step(NAME, |step| (0..rounds).try_for_each(|_| self.boot(step)));
+        report.step(NAME, |step| {
+            (0..rounds).try_for_each(|_| {
+                self.boot(step, &[], "soc=1 loglevel=3")?;
+                self.boot(step, &["--running"], "soc=running loglevel=3")
+            })
+        });
     }
 
-    fn boot(&self, step: &mut Step) -> Result<()> {
+    fn boot(&self, step: &mut Step, options: &[&str], append: &str) -> Result<()> {
         let mut soc = Command::new("timeout");
         // Nobody waits for longer than this.
         soc.args(["--kill-after=5", "300"]).arg(&self.sidecore);
         // What the kernel says is read inside, where it cannot come between the words of others.
         let mut judge = Judge::default();
-        let status = step.read(self.arguments(&mut soc, "soc=1 loglevel=3"), |line| {
+        let status = step.read(self.arguments(&mut soc, append).args(options), |line| {
             judge.hear(line);
             Ok(())
         })?;

@@ -128,6 +128,7 @@ fn manual_pages_and_completions_cover_every_verb() {
         "ping",
         "ps",
         "run",
+        "soc",
         "start",
         "stop",
         "vhost-user",

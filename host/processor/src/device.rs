@@ -75,6 +75,16 @@ pub struct Dropped {
     pub bad_announcement: u32,
 }
 
+/// Writes status 0 into the registers of an rpmsg device. Whether it has any; one that has none fails where it is
+/// brought up.
+pub(crate) fn withdraw<O: Clone>(vdev: &Vdev, table: Option<&Region<O>>) -> bool {
+    let registers =
+        table.filter(|_| vdev.id == ID_RPMSG).map(|table| table::Driver::new(table, vdev.offset as usize));
+    let Some(Ok(registers)) = registers else { return false };
+    registers.set_status(Status::RESET);
+    true
+}
+
 impl<B: Backend> Device<B> {
     /// Brings the device up as a driver does: features, rings, buffers, DRIVER_OK, first kick.
     pub(crate) fn bring_up(

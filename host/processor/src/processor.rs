@@ -13,7 +13,7 @@ use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, F
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
 
 use crate::capture::{Capture, Tap};
-use crate::device::{Device, Room};
+use crate::device::{self, Device, Room};
 use crate::event::{Ended, Event, Events, ServeError};
 use crate::service::Offer;
 
@@ -31,10 +31,14 @@ pub struct Options {
     /// How long a wait looks at the rings before it sleeps, at most: where there is one CPU only it does not, and where
     /// looking has been in vain (the remote is slow, or has to share our CPU) it does so shortly.
     pub spin: Duration,
+    /// How long a remote that is attached to is given to let go of the rings of the main side before this one. It must
+    /// be longer than the remote's looks at the device status are apart (RESET-3 and RESET-13 of the protocol).
+    pub quiesce: Duration,
 }
 
 impl Options {
-    /// Defaults for a remote of this name: nothing recorded, 50 microseconds of looking.
+    /// Defaults for a remote of this name: nothing recorded, 50 microseconds of looking, and 250 milliseconds for a
+    /// remote to let go, which looks every 100 where it is ours.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
@@ -43,6 +47,7 @@ impl Options {
             room: Room::DEFAULT,
             capture: None,
             spin: Duration::from_micros(50),
+            quiesce: Duration::from_millis(250),
         }
     }
 }
@@ -133,12 +138,13 @@ impl<B: Backend> Processor<B> {
 
     /// Takes over a remote that someone else started, and brings its devices up anew: the remote sees them reset, and
     /// announces again. What was under way is lost. `table` tells where its resource table lies where the backend does
-    /// not know.
+    /// not know. Takes [`Options::quiesce`] longer than a start.
     ///
     /// # Errors
     /// As for [`Remote::attach`].
     pub fn attach(&mut self, table: Option<(DeviceAddr, u32)>) -> Result<(), RemoteError> {
         self.remote.get_mut().attach(&Found { table, options: self.options.firmware })?;
+        self.quiesce();
         self.begin();
         Ok(())
     }
@@ -152,6 +158,20 @@ impl<B: Backend> Processor<B> {
         self.remote.get_mut().detach()?;
         self.end(Ended::Detached);
         Ok(())
+    }
+
+    /// Resets the rpmsg devices of a remote that runs, and waits until it can be taken to have seen that: what it is
+    /// doing for the main side before us must not end in our rings. Nothing rings here: rpmsg-lite takes its first
+    /// bell for the start.
+    fn quiesce(&self) {
+        let remote = self.remote.borrow();
+        let mut any = false;
+        for vdev in remote.vdevs() {
+            any |= device::withdraw(vdev, remote.table_region().as_ref());
+        }
+        if any {
+            std::thread::sleep(self.options.quiesce);
+        }
     }
 
     /// Brings the devices of a remote up that runs as of now.

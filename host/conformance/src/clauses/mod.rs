@@ -46,6 +46,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("ADDRESS-4", "needs a peer that closes and opens endpoints when it is told to"),
     ("MESSAGE-9", "how long a message is held decides the application"),
     ("RESET-10", "is about starting a remote, and not on the wire"),
+    ("RESET-13", "a host that waits cannot be told from one that is slow"),
     ("ERROR-4", "how much is done at a stretch cannot be seen from outside"),
     ("SERVICE-1", "sidecore's services are held to golden dialogues"),
     ("SERVICE-2", "sidecore's services are held to golden dialogues"),

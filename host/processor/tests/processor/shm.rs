@@ -20,9 +20,10 @@ use sidecore_remoteproc::{BackendError, RemoteError};
 use sidecore_rpmsg::remote::attach;
 use sidecore_rpmsg::{ADDR_ANY, Link as _, Rpmsg, Slot};
 use sidecore_virtio::status::Change;
-use sidecore_virtio::transport::table;
+use sidecore_virtio::transport::{DriverTransport as _, table};
 use sidecore_wire::features::F_NS;
 use sidecore_wire::resource_table::{Builder, VdevHeader, Vring, vdev};
+use sidecore_wire::status::Status;
 
 const LEN: u64 = 0x8_0000;
 const SERVICE: &str = "rpmsg-openamp-demo-channel";
@@ -170,6 +171,33 @@ fn a_peer_with_openamps_layout_is_attached_to_talked_with_and_missed_when_it_goe
     let Some(Ended::Lost(error)) = processor.ended() else { panic!("{:?}", processor.ended()) };
     assert_eq!(error.to_string(), "the peer is gone: it closed the socket");
     assert!(matches!(processor.try_send(endpoint, b"x"), Err(SendError::Lost(Lost::Ended(_)))));
+}
+
+#[test]
+fn a_main_side_that_attaches_gives_the_remote_time_to_let_go_of_the_rings_before() {
+    let place = Place::new();
+    let file = place.make(&openamp_table());
+    let _listener = UnixListener::bind(&place.socket).unwrap();
+    let memory = Lent::map(file.as_fd(), 0, LEN).unwrap().region();
+    // The used index of the ring from the remote: what it wrote for the main side before.
+    let used = memory.word::<u16>(0x4000 + 0x2000 + 2).unwrap();
+    used.store(7);
+    let registers = table::Driver::new(&memory, 20).unwrap();
+    registers.set_status(Status(15));
+    let attached = std::thread::spawn({
+        let options = Options { quiesce: Duration::from_secs(2), ..Options::new("peer") };
+        let mut processor = Processor::detached(Shm::new(place.config()).unwrap(), options);
+        move || processor.attach(None).map(|()| processor).unwrap()
+    });
+    while registers.status() != Status::RESET {
+        assert!(!attached.is_finished(), "no reset");
+        std::thread::yield_now();
+    }
+    // A remote that looks every 100 ms.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!((registers.status(), used.load()), (Status::RESET, 7));
+    let _processor = attached.join().unwrap();
+    assert_eq!((registers.status(), used.load()), (Status(7), 0));
 }
 
 #[test]

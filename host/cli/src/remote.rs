@@ -109,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) held: bool,
     /// The image of the board's other core.
     pub(crate) beside: Option<OsString>,
+    /// Whether its semihosting calls are answered, as to which command line.
+    pub(crate) semihosting: Option<Vec<OsString>>,
 }
 
 /// Makes a remote and loads the image on it. It is not started yet.
@@ -122,13 +124,18 @@ pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Resul
 
 /// Makes what executes the image, which has to be for such a machine.
 pub(crate) fn make(image: &Image, firmware: &Firmware<'_>, settings: Settings) -> Result<Any, Failure> {
-    let Settings { on, watchdog, held, beside } = settings;
+    let Settings { on, watchdog, held, beside, semihosting } = settings;
     let any = match on {
         On::Sandbox if beside.is_some() => {
             let why = "the sandbox has one core; of the boards, those of which the book says so have two";
             return Err(Failure::new(codes::ARGUMENTS, "cannot run an image beside")
                 .because(why)
                 .status(OURS));
+        }
+        On::Sandbox if semihosting.is_some() => {
+            let why = "the sandbox has none; boards have (--on qemu:BOARD)";
+            let failure = Failure::new(codes::ARGUMENTS, "cannot answer semihosting calls");
+            return Err(failure.because(why).status(OURS));
         }
         On::Sandbox => {
             let natives: Vec<Machine> = Machine::NATIVE.into_iter().collect();
@@ -140,7 +147,7 @@ pub(crate) fn make(image: &Image, firmware: &Firmware<'_>, settings: Settings) -
             firmware.check_machine(&[board.machine()]).map_err(|error| image.refused_by(&error, &board))?;
             let other = beside.map(|beside| Image::open(&beside)).transpose()?;
             let beside = other.as_ref().map(|image| image.beside(&board)).transpose()?;
-            let config = qemu::Config { watchdog, held, beside, ..qemu::Config::new(*board) };
+            let config = qemu::Config { watchdog, held, beside, semihosting, ..qemu::Config::new(*board) };
             Qemu::new(config).map(Any::from)
         }
         // Those who can work with one have looked before.

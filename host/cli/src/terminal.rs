@@ -61,7 +61,7 @@ impl Console for Terminal {
 }
 
 /// Writes all of it, also where whoever shares the terminal has made it nonblocking.
-fn write_through(to: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_through(to: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

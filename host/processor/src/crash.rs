@@ -16,6 +16,9 @@ impl fmt::Display for Summary<'_> {
                 f.write_str("it came upon an instruction that it cannot execute")?
             }
             CrashKind::Abort => f.write_str("it gave up by itself (panic or abort)")?,
+            CrashKind::SemihostingCall => {
+                f.write_str("it made what looks like a semihosting call, which nobody answers")?
+            }
             CrashKind::ForbiddenCall { number } => {
                 write!(f, "it made system call {number}, which is forbidden")?
             }

@@ -136,6 +136,7 @@ fn describe(crash: &Crash, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         CrashKind::Fault { address } => write!(f, "crashed: bad access to {address}")?,
         CrashKind::IllegalInstruction => f.write_str("crashed: illegal instruction")?,
         CrashKind::Abort => f.write_str("crashed: gave up by itself")?,
+        CrashKind::SemihostingCall => f.write_str("crashed: semihosting call that nobody answers")?,
         CrashKind::ForbiddenCall { number } => write!(f, "crashed: forbidden system call {number}")?,
         CrashKind::Hang => f.write_str("hung: its watchdog was not fed")?,
         CrashKind::LockUp => f.write_str("locked up")?,

@@ -58,8 +58,8 @@ impl Backend for Qemu {
         let board = &self.config.board;
         estate.check_entry(board, boot)?;
         estate.fill_page(boot)?;
-        let mut emulator =
-            Emulator::start(board, &self.program, &estate.ram, boot, self.config.beside.as_ref())?;
+        let (beside, semihosting) = (self.config.beside.as_ref(), self.config.semihosting.as_deref());
+        let mut emulator = Emulator::start(board, &self.program, &estate.ram, boot, beside, semihosting)?;
         for (at, bytes) in &estate.loads {
             emulator.load(at.0, bytes)?;
         }
@@ -77,10 +77,14 @@ impl Backend for Qemu {
         if !emulator.confined {
             self.findings.push("QEMU has no filter of system calls here (built without seccomp)".to_owned());
         }
+        if semihosting.is_some() {
+            let may = "semihosting is on: the firmware may read, write and remove whatever its user may";
+            self.findings.push(may.to_owned());
+        }
         self.emulator = Some(emulator);
         self.watchdog = Watchdog::new(self.config.watchdog);
         self.end = None;
-        self.console.get_mut().clear();
+        self.left.take();
         (self.table, self.attached) = (boot.table, false);
         self.state = State::Running;
         Ok(())

@@ -13,10 +13,12 @@ use sidecore_os::{End, Ending, SharedMemory, Tied, signal_name};
 use sidecore_remoteproc::{BackendError, Boot, Crash, CrashKind, Event};
 
 use super::beside::Beside;
-use super::board::{Board, Start};
+use super::board::{Board, Core, Start};
+use super::console::Console;
 use super::crash::registers;
 use super::debug_port::DebugPort;
 use super::qmp::{ANSWER_TIME, Qmp, Version};
+use super::semihosting::configuration;
 use super::stream::Stream;
 use super::trouble::{Trouble, lost, system};
 
@@ -25,6 +27,15 @@ const CONFINED: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 
 /// How long an emulator that closed its connections may take to be gone.
 const DYING_TIME: Duration = Duration::from_secs(5);
+
+/// What a filter of system calls sends.
+const SIGSYS: i32 = 31;
+const SIGABRT: i32 = 6;
+
+/// Bytes of a board's own console that are kept until somebody takes them.
+const CONSOLE: usize = 64 << 10;
+/// Bytes that are kept of what firmware writes by semihosting: more than the system takes while nobody looks.
+const WRITTEN: usize = 4 << 20;
 
 /// An emulator that runs, and everything that leads to it.
 #[derive(Debug)]
@@ -35,7 +46,9 @@ pub(super) struct Emulator {
     /// `None` once a debugger has it.
     pub(super) debug_port: RefCell<Option<DebugPort>>,
     pub(super) mailbox: Stream,
-    pub(super) console: Option<Stream>,
+    pub(super) console: Console,
+    /// What firmware writes by semihosting, where that is answered.
+    pub(super) semihosting: Console,
     /// Whether the system keeps it from starting programs and the like.
     pub(super) confined: bool,
     /// The other core, where that is a machine of its own.
@@ -50,16 +63,17 @@ impl Emulator {
         ram: &SharedMemory,
         boot: &Boot,
         beside: Option<&Beside>,
+        semihosting: Option<&[OsString]>,
     ) -> Result<Self, BackendError> {
         let second = beside.and_then(|beside| Some((beside, board.second_machine()?)));
         let Some((beside, (second, line))) = second else {
-            return Self::start_machine(board, program, ram, boot.entry, None);
+            return Self::start_machine(board, program, ram, boot.entry, None, semihosting);
         };
         let ends = Stream::pair().map_err(|errno| system("join two machines (socketpair)", errno))?;
         let ends = [ends.0.into_fd(), ends.1];
         let [one, other] = ends.each_ref().map(|end| Some((line, end)));
-        let mut first = Self::start_machine(board, program, ram, boot.entry, one)?;
-        let emulator = Self::start_machine(&second, program, ram, beside.entry(), other)?;
+        let mut first = Self::start_machine(board, program, ram, boot.entry, one, semihosting)?;
+        let emulator = Self::start_machine(&second, program, ram, beside.entry(), other, None)?;
         first.second = Some(Box::new((second, emulator)));
         Ok(first)
     }
@@ -70,10 +84,14 @@ impl Emulator {
         ram: &SharedMemory,
         entry: DeviceAddr,
         cable: Option<(u8, &OwnedFd)>,
+        semihosting: Option<&[OsString]>,
     ) -> Result<Self, BackendError> {
         let mut differences = Differences::default();
         loop {
-            match Self::try_start(board, program, ram, entry, cable, differences) {
+            if differences.no_seccomp && semihosting.is_some() {
+                return Err(unfiltered(program));
+            }
+            match Self::try_start(board, program, ram, entry, cable, semihosting, differences) {
                 Err(BackendError::ExecutorLost { reason, .. }) if differences.learn(&reason) => {}
                 other => return other,
             }
@@ -86,6 +104,7 @@ impl Emulator {
         ram: &SharedMemory,
         entry: DeviceAddr,
         cable: Option<(u8, &OwnedFd)>,
+        semihosting: Option<&[OsString]>,
         differences: Differences,
     ) -> Result<Self, BackendError> {
         let pair = || Stream::pair().map_err(|errno| system("connect to QEMU (socketpair)", errno));
@@ -126,6 +145,11 @@ impl Emulator {
         if let Some(to_console) = to_console {
             arguments.connect("console", to_console);
         }
+        let (written, to_written) = semihosting.map(|_| pair()).transpose()?.unzip();
+        if let (Some(command_line), Some(to_written)) = (semihosting, to_written) {
+            arguments.connect("semihosting", to_written);
+            arguments.pair("-semihosting-config", configuration(command_line, "semihosting"));
+        }
         if let Some((_, end)) = cable {
             arguments.connect("cable", dup(end.as_fd())?);
         }
@@ -155,7 +179,8 @@ impl Emulator {
         }
         let debug_port = RefCell::new(Some(DebugPort::new(debug_port)));
         let confined = !differences.no_seccomp;
-        Ok(Self { program, version, qmp, debug_port, mailbox, console, confined, second: None })
+        let (console, semihosting) = (Console::new(console, CONSOLE), Console::new(written, WRITTEN));
+        Ok(Self { program, version, qmp, debug_port, mailbox, console, semihosting, confined, second: None })
     }
 
     /// Has the core begin at its reset, with what was loaded; it runs unless it is to be `held`.
@@ -173,7 +198,7 @@ impl Emulator {
         }
         match self.ask_this("cont", Value::Null) {
             // The core is so fast in locking up that there is nobody left to answer: that is an end to be told.
-            Err(_) if self.event_of_end(board).is_ok() => Ok(()),
+            Err(_) if self.event_of_end().is_ok() => Ok(()),
             other => other,
         }
     }
@@ -196,14 +221,14 @@ impl Emulator {
     }
 
     fn ask_this(&mut self, command: &str, arguments: Value) -> Result<(), BackendError> {
-        let answered = self.qmp.ask(command, arguments).map(drop);
+        let answered = self.qmp.ask(command, arguments, &mut self.semihosting).map(drop);
         answered.map_err(|trouble| explain(&self.program, trouble))
     }
 
     /// Halts the machine: whatever came to its end does nothing more.
     pub(super) fn quiet(&mut self) {
         // Refused only by an emulator that is going or gone, which halts its machine, too.
-        let _ = self.qmp.ask("stop", Value::Null);
+        let _ = self.qmp.ask("stop", Value::Null, &mut self.semihosting);
         if let Some(second) = &mut self.second {
             second.1.quiet();
         }
@@ -220,26 +245,24 @@ impl Emulator {
         crash.registers = registers;
     }
 
-    /// The emulator that has ended by itself, this one or the second, and its board.
-    pub(super) fn ended<'e>(&'e self, board: &'e Board) -> Option<(&'e Self, &'e Board)> {
-        let second = self.second.as_deref().map(|(board, emulator)| (emulator, board));
-        [Some((self, board)), second]
-            .into_iter()
-            .flatten()
-            .find(|(emulator, _)| emulator.program.ending().is_some())
+    /// The emulator that has ended by itself, this one or the second.
+    pub(super) fn ended(&self) -> Option<&Self> {
+        let second = self.second.as_deref().map(|(_, emulator)| emulator);
+        [Some(self), second].into_iter().flatten().find(|emulator| emulator.program.ending().is_some())
     }
 
     /// What became of the remote, now that its emulator has ended.
-    pub(super) fn event_of_end(&self, board: &Board) -> Result<Event, BackendError> {
+    pub(super) fn event_of_end(&self) -> Result<Event, BackendError> {
         let Some(ending) = self.program.wait(Instant::now() + DYING_TIME) else {
             return Err(lost("it closed its connections, but is still there"));
         };
         match (ending.how, fatal(&ending.words)) {
-            // Words are what QEMU says when something is wrong; a firmware that turns its machine off makes it say none.
-            (End::Exited(code), None) if !ending.words.contains(&board.emulator.program) => {
-                Ok(Event::Exited { code })
-            }
-            (End::Killed(6), Some(why)) => Ok(Event::Crashed(locked_up(why, &ending.words))),
+            // Words are what QEMU says when something is wrong; a firmware that turns its machine off, or ends by
+            // semihosting, makes it say none.
+            (End::Exited(code), None) if !complains(&ending.words) => Ok(Event::Exited { code }),
+            (End::Killed(SIGABRT), Some(why)) => Ok(Event::Crashed(gave_up(why, SIGABRT, &ending.words))),
+            // The firmware had it do what its filter of system calls denies, as to start a program by semihosting.
+            (End::Killed(SIGSYS), None) => Ok(Event::Crashed(gave_up("", SIGSYS, &ending.words))),
             _ => Err(lost(in_words(ending))),
         }
     }
@@ -286,6 +309,13 @@ fn outdated(program: &Path, version: &Version) -> BackendError {
     BackendError::ExecutorMissing { program: program.display().to_string(), reason }
 }
 
+/// The error of an emulator that cannot be kept from starting programs for firmware that asks for that by semihosting.
+fn unfiltered(program: &Path) -> BackendError {
+    let reason = "it was built without a filter of system calls (seccomp), so that semihosting would let firmware start \
+                  programs on this machine";
+    BackendError::ExecutorMissing { program: program.display().to_string(), reason: reason.to_owned() }
+}
+
 /// Trouble with an emulator, and what is known of its end if it has one.
 pub(super) fn explain(program: &Tied, trouble: Trouble) -> BackendError {
     let ending = match trouble {
@@ -301,24 +331,49 @@ fn in_words(ending: &Ending) -> String {
         End::Exited(code) => format!("it ended with code {code}"),
         End::Killed(signal) => format!("it was killed by {}", signal_name(signal)),
     };
-    // Warnings come first, and the reason last; dumps of registers are for somebody else.
-    let reason = |line: &&str| line.contains("qemu") && !line.contains("warning:");
-    let words = ending.words.lines().rev().find(reason).unwrap_or_default();
+    let words = reason(&ending.words).unwrap_or_default();
     let words: String = words.chars().filter(|c| !c.is_control()).take(300).collect();
     if words.is_empty() { how } else { format!("{how}: {words}") }
 }
 
-/// What QEMU says when the guest did what no machine could go on from.
-fn fatal(words: &str) -> Option<&str> {
-    words.lines().find_map(|line| line.strip_prefix("qemu: fatal: "))
+/// Whether QEMU says in its own name that something is wrong.
+fn complains(words: &str) -> bool {
+    words.lines().any(|line| line.starts_with("qemu-system-") && !line.contains("warning:"))
 }
 
+/// What QEMU says is wrong. Warnings come first, and the reason last; dumps of registers are for somebody else.
+fn reason(words: &str) -> Option<&str> {
+    words.lines().rev().find(|line| line.contains("qemu") && !line.contains("warning:"))
+}
+
+/// What QEMU says when the guest did what no machine could go on from.
+fn fatal(words: &str) -> Option<&str> {
+    let mut said = words.lines().filter_map(|line| line.strip_prefix("qemu: "));
+    said.find_map(|said| {
+        said.strip_prefix("fatal: ").or(Some(said).filter(|said| said.starts_with(UNKNOWN_CALL)))
+    })
+}
+
+/// What it says of a semihosting call with a number that is none.
+const UNKNOWN_CALL: &str = "Unsupported SemiHosting SWI";
+
 /// A core that cannot go on, from the registers that QEMU prints before it gives up.
-fn locked_up(why: &str, words: &str) -> Crash {
-    let kind = if why.starts_with("Lockup") { CrashKind::LockUp } else { CrashKind::Other };
-    let after = |name| words.split_once(name).map(|(_, rest)| rest);
-    let pc = after("R15=").and_then(|rest| u64::from_str_radix(rest.get(..8)?, 16).ok());
-    Crash { kind, signal: 6, pc: pc.map(DeviceAddr), registers: None, allegation: None }
+fn gave_up(why: &str, signal: i32, words: &str) -> Crash {
+    let kind = match why {
+        why if why.starts_with("Lockup") => CrashKind::LockUp,
+        why if why.starts_with(UNKNOWN_CALL) => CrashKind::SemihostingCall,
+        _ => CrashKind::Other,
+    };
+    let register = |name: &str| {
+        let (_, rest) = words.split_once(name)?;
+        u32::from_str_radix(rest.get(..8)?, 16).ok()
+    };
+    // Those of Cortex-M, in the order of its debug port.
+    let names = (0..16).map(|number| format!("R{number:02}=")).chain(["XPSR=".to_owned()]);
+    let values: Option<Vec<u32>> = names.map(|name| register(&name)).collect();
+    let told: Vec<u8> = values.into_iter().flatten().flat_map(u32::to_le_bytes).collect();
+    let (pc, registers) = registers(Core::CortexM, &told);
+    Crash { kind, signal: signal as u8, pc, registers, allegation: None }
 }
 
 /// What differs between versions and builds of QEMU, learned from how the last start failed.
@@ -376,9 +431,17 @@ mod tests {
     #[test]
     fn a_lock_up_tells_where() {
         let words = "qemu: fatal: Lockup: can't escalate 3 to HardFault (current priority -1)\n\n\
-                     R12=00000000 R13=203ffee0 R14=fffffff9 R15=210001a4\n";
-        let crash = locked_up(fatal(words).unwrap(), words);
+                     R00=00000004 R01=210000c0 R02=00000000 R03=00000000\n\
+                     R04=00000000 R05=00000000 R06=00000000 R07=00000000\n\
+                     R08=00000000 R09=00000000 R10=00000000 R11=00000000\n\
+                     R12=00000000 R13=203ffee0 R14=fffffff9 R15=210001a4\n\
+                     XPSR=00000003 ---- A handler\n";
+        let crash = gave_up(fatal(words).unwrap(), SIGABRT, words);
         assert_eq!((crash.kind, crash.pc), (CrashKind::LockUp, Some(DeviceAddr(0x2100_01a4))));
+        let registers = crash.registers.unwrap();
+        assert_eq!((registers.bytes.len(), &registers.bytes[64..68]), (72, &[3, 0, 0, 0][..]));
+        let crash = gave_up(fatal("qemu: Unsupported SemiHosting SWI 0xff\n").unwrap(), SIGABRT, "R00=4");
+        assert_eq!((crash.kind, crash.pc), (CrashKind::SemihostingCall, None));
         assert_eq!(fatal("qemu-system-arm: warning: nic lan9118.0 has no peer\n"), None);
     }
 

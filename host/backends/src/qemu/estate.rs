@@ -183,16 +183,30 @@ impl Estate {
         })
     }
 
+    /// Half a word of the machine's RAM as it is, or of the image as it was loaded.
+    pub(super) fn half(&self, board: &Board, at: u64) -> Option<u16> {
+        if board.ram.holds(at, 2) {
+            let mut bytes = [0; 2];
+            self.whole.read(usize::try_from(at - board.ram.at).ok()?, &mut bytes).ok()?;
+            return Some(u16::from_le_bytes(bytes));
+        }
+        self.loaded(at).map(u16::from_le_bytes)
+    }
+
     /// A word of the image, wherever it was loaded to.
     fn word(&self, at: u64) -> Option<u32> {
         if let Ok(region) = self.mapped.resolve(DeviceAddr(at), 4) {
             return region.load(0).ok();
         }
-        let holds = |(start, bytes): &&(DeviceAddr, Vec<u8>)| {
-            start.0 <= at && at.saturating_add(4) <= start.0 + bytes.len() as u64
-        };
-        let (start, bytes) = self.loads.iter().rev().find(holds)?;
-        Some(u32::from_le_bytes(*bytes[(at - start.0) as usize..].first_chunk()?))
+        self.loaded(at).map(u32::from_le_bytes)
+    }
+
+    /// Bytes that were loaded to where we cannot look.
+    fn loaded<const LEN: usize>(&self, at: u64) -> Option<[u8; LEN]> {
+        self.loads.iter().rev().find_map(|(start, bytes)| {
+            let offset = usize::try_from(at.checked_sub(start.0)?).ok()?;
+            bytes.get(offset..)?.first_chunk().copied()
+        })
     }
 }
 

@@ -9,10 +9,11 @@
 //! window. A byte in the mailbox, either way, says "look at your rings"; one of [`LOOK_AT_PAGE`] from the firmware says
 //! "look at the page": it is up, has ended or has crashed. A core that locks up is seen without its help.
 //!
-//! Semihosting is off: it would give firmware this machine's files.
+//! Semihosting is off unless it is asked for ([`Config::semihosting`]): it gives firmware this machine's files. Firmware
+//! that calls for it in vain has crashed, and is told to have done that ([`CrashKind::SemihostingCall`]).
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, N
 pub use self::doorbell::QemuDoorbell;
 pub use self::qmp::Version;
 
+use self::console::LOOK;
 use self::debug_port::DebugPort;
 use self::emulator::{Emulator, explain};
 use self::estate::Estate;
@@ -40,6 +42,7 @@ use crate::Kind;
 mod backend;
 mod beside;
 mod board;
+mod console;
 mod crash;
 mod debug_port;
 mod doorbell;
@@ -47,6 +50,7 @@ mod emulator;
 mod estate;
 mod place;
 mod qmp;
+mod semihosting;
 mod stream;
 mod trouble;
 mod watchdog;
@@ -60,12 +64,8 @@ pub const KIND: Kind = Kind {
 /// A byte from the firmware that says "look at the page".
 pub const LOOK_AT_PAGE: u8 = 0xff;
 
-/// Bytes of a board's own console that are kept until somebody takes them.
-const CONSOLE: usize = 64 << 10;
 /// After so many kicks without a look at the emulator there is one, so that kicks without end do not hide a crash.
 const KICKS_WITHOUT_LOOK: u32 = 16;
-/// Bytes that are taken from a line at once: a firmware that never stops sending does not keep us.
-const LOOK: usize = 4096;
 
 /// How a board is run.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,13 +80,17 @@ pub struct Config {
     pub held: bool,
     /// An image for the board's other core, which is started with the first or by it.
     pub beside: Option<Beside>,
+    /// Answer the firmware's semihosting calls, as to a program with this command line: its console
+    /// ([`Qemu::take_semihosting`]), its exit code, the time, and **this machine's files, of which it may read, write and
+    /// remove whatever this process may**. Programs it cannot start. Nothing that it reads from the console comes.
+    pub semihosting: Option<Vec<OsString>>,
 }
 
 impl Config {
     /// This board, with nothing special.
     #[must_use]
     pub fn new(board: Board) -> Self {
-        Self { board, program: None, watchdog: None, held: false, beside: None }
+        Self { board, program: None, watchdog: None, held: false, beside: None, semihosting: None }
     }
 }
 
@@ -104,7 +108,8 @@ pub struct Qemu {
     watchdog: Watchdog,
     /// The remote's end, to be told when its last kick was.
     end: Option<Event>,
-    console: RefCell<VecDeque<u8>>,
+    /// What the emulator that is gone left of its board's console, and of what was written by semihosting.
+    left: RefCell<[Vec<u8>; 2]>,
     waker: Arc<EventFd>,
     kicks: u32,
     findings: Vec<String>,
@@ -123,7 +128,7 @@ struct Said {
     rung: bool,
     /// The emulator, or the system of its end.
     emulator: bool,
-    /// The debug port or the console.
+    /// The debug port, the console or semihosting.
     others: bool,
 }
 
@@ -170,7 +175,7 @@ impl Qemu {
             emulator: None,
             doorbell: QemuDoorbell::default(),
             end: None,
-            console: RefCell::default(),
+            left: RefCell::default(),
             waker: Arc::new(waker),
             kicks: 0,
             findings: Vec::new(),
@@ -235,7 +240,16 @@ impl Qemu {
     /// What the board wrote to its own console since the last time: bytes of the firmware's. Of very many the last are
     /// kept.
     pub fn take_console(&self) -> Vec<u8> {
-        self.console.take().into()
+        let left = std::mem::take(&mut self.left.borrow_mut()[0]);
+        [left, self.emulator.as_ref().map(|emulator| emulator.console.take()).unwrap_or_default()].concat()
+    }
+
+    /// What the firmware wrote to its console by semihosting since the last time: it is worth a look after every
+    /// [`wait`](sidecore_remoteproc::Backend::wait). Of millions of bytes the last are kept.
+    pub fn take_semihosting(&self) -> Vec<u8> {
+        let left = std::mem::take(&mut self.left.borrow_mut()[1]);
+        [left, self.emulator.as_ref().map(|emulator| emulator.semihosting.take()).unwrap_or_default()]
+            .concat()
     }
 
     fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
@@ -267,7 +281,9 @@ impl Qemu {
 
     /// Ends the emulator. The memories stay.
     fn halt(&mut self) {
-        self.emulator = None;
+        if let Some(emulator) = self.emulator.take() {
+            *self.left.get_mut() = [emulator.console.take(), emulator.semihosting.take()];
+        }
         self.doorbell = QemuDoorbell::default();
         if matches!(self.state, State::Running | State::Paused) {
             self.state = State::Halted;
@@ -289,20 +305,22 @@ impl Qemu {
         fds.extend(emulator.second.as_ref().map(|second| fd(second.1.program.as_fd())));
         let others = fds.len();
         fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
-        fds.extend(emulator.console.as_ref().map(|console| fd(console.as_fd())));
+        let consoles = [&emulator.console, &emulator.semihosting].into_iter();
+        fds.extend(consoles.filter_map(|console| console.stream()).map(|console| fd(console.as_fd())));
         poll_until(&mut fds, Some(until)).map_err(|refused| system(refused.operation, refused.errno))?;
         let said = |index: usize| !fds[index].revents().is_empty();
         let any = |mut range: Range<usize>| range.any(said);
         Ok(Said { woken: said(0), rung: said(1), emulator: any(2..others), others: any(others..fds.len()) })
     }
 
-    /// Takes what was said; an end is kept. Whether the remote rang.
+    /// Takes what was said; an end is kept. Whether the remote rang, or wrote something for its user.
     fn listen(&mut self, said: Said) -> Result<bool, BackendError> {
         let (Some(emulator), Some(estate)) = (&mut self.emulator, &self.estate) else { return Err(nobody()) };
         let board = &self.config.board;
         let mut bytes = [0; LOOK];
         let rung = if said.rung { emulator.mailbox.take(&mut bytes) } else { Ok(0) };
-        let (rung, hung_up) = (rung.unwrap_or(0), rung.is_err());
+        let (rung, mut hung_up) = (rung.unwrap_or(0), rung.is_err());
+        let mut written = 0;
         if bytes[..rung].contains(&LOOK_AT_PAGE) {
             self.end = crash::told(board.core, &estate.page);
             match &mut self.end {
@@ -311,29 +329,26 @@ impl Qemu {
                 None => {}
             }
             // Bytes that we sent before the line was open lie in it until QEMU looks again.
-            emulator.qmp.nudge().map_err(|trouble| explain(&emulator.program, trouble))?;
+            match emulator.qmp.nudge() {
+                Ok(()) => {}
+                Err(Trouble::Closed) => hung_up = true,
+                Err(trouble) => return Err(explain(&emulator.program, trouble)),
+            }
         }
         if said.others {
             // One that is closed is of no use any more.
             let port = emulator.debug_port.get_mut();
             port.take_if(|port| port.drain().is_err());
-            let heard = emulator.console.as_ref().map_or(Ok(0), |console| console.take(&mut bytes));
-            emulator.console.take_if(|_| heard.is_err());
-            let kept = self.console.get_mut();
-            kept.extend(&bytes[..heard.unwrap_or(0)]);
-            let superfluous = kept.len().saturating_sub(CONSOLE);
-            kept.drain(..superfluous);
+            emulator.console.hear();
+            written = emulator.semihosting.hear();
         }
         if hung_up && self.end.is_none() {
-            self.end = Some(emulator.event_of_end(board)?);
+            self.end = Some(emulator.event_of_end()?);
         }
         if said.emulator && self.end.is_none() {
             self.end = match emulator.qmp.happening() {
-                Ok(None) => match emulator.ended(board) {
-                    Some((emulator, board)) => Some(emulator.event_of_end(board)?),
-                    None => None,
-                },
-                Ok(Some(Happening::Shutdown)) | Err(Trouble::Closed) => Some(emulator.event_of_end(board)?),
+                Ok(None) => emulator.ended().map(Emulator::event_of_end).transpose()?,
+                Ok(Some(Happening::Shutdown)) | Err(Trouble::Closed) => Some(emulator.event_of_end()?),
                 Ok(Some(Happening::Reset)) => {
                     let mut crash = plain(CrashKind::Reset, 6);
                     crash.allegation = crash::allegation(&estate.page);
@@ -354,13 +369,22 @@ impl Qemu {
             emulator.post_mortem(board, &mut crash);
             self.end = Some(Event::Crashed(crash));
         }
-        Ok(rung > 0)
+        Ok(rung > 0 || written > 0)
     }
 
     /// The remote's end, if it has come to it.
     fn take_end(&mut self) -> Option<Event> {
-        let end = self.end.take()?;
+        let mut end = self.end.take()?;
         self.state = State::Halted;
+        let Self { emulator: Some(emulator), estate: Some(estate), config, .. } = self else {
+            return Some(end);
+        };
+        // Nothing is added to its last words any more.
+        emulator.console.hear_out();
+        emulator.semihosting.hear_out();
+        if let (Event::Crashed(crash), None) = (&mut end, &config.semihosting) {
+            semihosting::recognize(config.board.core, crash, |at| estate.half(&config.board, at));
+        }
         Some(end)
     }
 }

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::console::Console;
 use super::stream::{Broken, Stream};
 use super::trouble::Trouble;
 
 /// How long an answer may take. Nothing that is asked takes long, but the machine may be busy.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// How often, while an answer is waited for, a look is taken at what the machine writes.
+const ASIDE: Duration = Duration::from_millis(5);
 /// Bytes of the longest line that is taken.
 const LINE: usize = 1 << 20;
 /// Events that wait to be looked at.
@@ -75,7 +78,7 @@ impl Qmp {
         let mut qmp = Self { stream, buffer: Vec::new(), events: VecDeque::new(), last: 0, answered: 0 };
         let deadline = Instant::now() + ANSWER_TIME;
         let greeting = loop {
-            let line = qmp.next(deadline)?;
+            let line = qmp.next(deadline, &mut Console::default())?;
             if let Some(greeting) = line.greeting {
                 break greeting;
             }
@@ -88,16 +91,21 @@ impl Qmp {
         let package = version["package"].as_str().unwrap_or_default().to_owned();
         let version =
             Version { major: part("major")?, minor: part("minor")?, micro: part("micro")?, package };
-        qmp.ask("qmp_capabilities", Value::Null)?;
+        qmp.ask("qmp_capabilities", Value::Null, &mut Console::default())?;
         Ok((qmp, version))
     }
 
-    /// Has a command carried out.
-    pub(super) fn ask(&mut self, command: &str, arguments: Value) -> Result<Value, Trouble> {
+    /// Has a command carried out. The emulator answers nothing while nobody listens to what its machine writes to `aside`.
+    pub(super) fn ask(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        aside: &mut Console,
+    ) -> Result<Value, Trouble> {
         let id = self.tell(command, arguments)?;
         let deadline = Instant::now() + ANSWER_TIME;
         loop {
-            let line = self.next(deadline)?;
+            let line = self.next(deadline, aside)?;
             if line.id != Some(id) {
                 continue; // An answer that nobody waits for.
             }
@@ -145,17 +153,21 @@ impl Qmp {
         Ok(self.last)
     }
 
-    fn next(&mut self, deadline: Instant) -> Result<Line, Trouble> {
+    fn next(&mut self, deadline: Instant, aside: &mut Console) -> Result<Line, Trouble> {
         loop {
             if let Some(line) = self.line()? {
                 return Ok(line);
             }
             let mut some = [0; 4096];
-            let len = self.stream.receive(&mut some, deadline).map_err(|broken| match broken {
-                Broken::Late => Trouble::Late { what: "an answer to a command", within: ANSWER_TIME },
-                Broken::Closed => Trouble::Closed,
-            })?;
-            self.buffer.extend_from_slice(&some[..len]);
+            let until = aside.stream().map_or(deadline, |_| deadline.min(Instant::now() + ASIDE));
+            match self.stream.receive(&mut some, until) {
+                Ok(len) => self.buffer.extend_from_slice(&some[..len]),
+                Err(Broken::Late) if Instant::now() < deadline => aside.hear_out(),
+                Err(Broken::Late) => {
+                    return Err(Trouble::Late { what: "an answer to a command", within: ANSWER_TIME });
+                }
+                Err(Broken::Closed) => return Err(Trouble::Closed),
+            }
         }
     }
 

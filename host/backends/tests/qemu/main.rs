@@ -12,13 +12,14 @@ mod boards;
 mod ends;
 mod executor;
 mod runs;
+mod semihosting;
 mod thumb;
 
 fn main() -> ExitCode {
     if let Some(board) = std::env::var_os(executor::VICTIM) {
         return executor::victim(&board);
     }
-    let tests = [runs::TESTS, boards::TESTS, ends::TESTS, executor::TESTS].concat();
+    let tests = [runs::TESTS, boards::TESTS, ends::TESTS, executor::TESTS, semihosting::TESTS].concat();
     if let Err(error) = qemu::check(&Board::find("mps2-an386").unwrap()) {
         eprintln!("not run: {} tests of boards: {error}", tests.len());
         return ExitCode::SUCCESS;

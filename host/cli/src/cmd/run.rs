@@ -4,15 +4,17 @@ mod crash;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::ValueHint;
 use sidecore_backends::Any;
+use sidecore_backends::qemu::Qemu;
 use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
@@ -30,7 +32,7 @@ use crate::interrupts::Interrupts;
 use crate::kernel::Place;
 use crate::output::note;
 use crate::remote::{self, OURS, On, Settings};
-use crate::terminal::{Terminal, Unwritten};
+use crate::terminal::{Terminal, Unwritten, write_through};
 
 mod kernel;
 
@@ -62,6 +64,10 @@ pub(crate) struct Args {
     /// The image of the board's other core, where it has two
     #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(super) beside: Option<OsString>,
+    /// Answer the firmware's semihosting calls, on a board: its console, its exit code, the time, and THIS MACHINE'S FILES,
+    /// to read, change and remove like you; only for firmware that you trust like a program of yours
+    #[arg(long)]
+    pub(super) semihosting: bool,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog or waiting
     #[arg(long, value_name = "SECONDS", value_parser = remote::seconds)]
     pub(super) watchdog: Option<Duration>,
@@ -105,7 +111,9 @@ pub(super) fn attend(
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;
     let (on, beside) = (args.on.clone(), args.beside.clone());
-    let settings = Settings { on, watchdog: args.watchdog, held: args.debug != Debug::No, beside };
+    let semihosting = args.semihosting.then(|| [slice::from_ref(&args.image), &args.args].concat());
+    let (watchdog, held) = (args.watchdog, args.debug != Debug::No);
+    let settings = Settings { on, watchdog, held, beside, semihosting };
     let mut processor = remote::load(&image, settings, options)?;
     let interrupts = Interrupts::catch(processor.waker(), args.debug != Debug::Here)?;
 
@@ -180,7 +188,7 @@ impl<'a> Session<'a> {
             dumps: Vec::new(),
         };
         session.begin();
-        if session.processor.remote().table().is_none() {
+        if session.processor.remote().table().is_none() && !args.semihosting {
             let name = &session.image.name;
             note(&format_args!(
                 "{name} has no resource table: it runs, but there is no console and no channel to it"
@@ -208,6 +216,7 @@ impl<'a> Session<'a> {
             let again = self.told.filter(|_| !self.repeated.is_empty()).map(|_| REPEAT);
             self.processor.wait([grace, look, debugger, again].into_iter().flatten().min());
             self.follow_trace();
+            self.put_semihosting()?;
             if self.args.verbose {
                 remote::tell_console(&self.processor);
             }
@@ -294,6 +303,18 @@ impl<'a> Session<'a> {
         };
         let mut err = anstream::stderr().lock();
         let _ = err.write_all(text.as_bytes());
+    }
+
+    /// What the firmware writes by semihosting is its output.
+    fn put_semihosting(&mut self) -> Result<(), Failure> {
+        let remote = self.processor.remote();
+        let bytes = remote.backend().qemu().map(Qemu::take_semihosting).unwrap_or_default();
+        drop(remote);
+        let written = if bytes.is_empty() { Ok(()) } else { write_through(&mut io::stdout().lock(), &bytes) };
+        written.map_err(|error| {
+            self.stop();
+            Failure::output(error).status(OURS)
+        })
     }
 
     fn stop(&mut self) {

@@ -14,6 +14,7 @@ mod files;
 mod golden;
 mod kernel;
 mod restart;
+mod semihosting;
 mod signals;
 mod systems;
 mod transcripts;

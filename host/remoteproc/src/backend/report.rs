@@ -51,6 +51,8 @@ pub enum CrashKind {
     IllegalInstruction,
     /// The firmware gave up by itself: a panic or abort.
     Abort,
+    /// It asked a debugger for something (semihosting), and nobody answers that.
+    SemihostingCall,
     /// It asked the system for something that its confinement forbids.
     ForbiddenCall {
         /// Number of the system call.
@@ -76,6 +78,7 @@ impl CrashKind {
             Self::Fault { .. } => "fault",
             Self::IllegalInstruction => "illegal-instruction",
             Self::Abort => "abort",
+            Self::SemihostingCall => "semihosting-call",
             Self::ForbiddenCall { .. } => "forbidden-call",
             Self::Hang => "hang",
             Self::LockUp => "lock-up",

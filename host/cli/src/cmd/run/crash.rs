@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use sidecore_os::Mapping;
 use sidecore_processor::dumps::Store;
-use sidecore_remoteproc::Crash;
 use sidecore_remoteproc::coredump::{CoreDump, Include};
 use sidecore_remoteproc::recovery::Decision;
+use sidecore_remoteproc::{Crash, CrashKind};
 
 use super::Session;
 use crate::codes;
@@ -40,7 +40,10 @@ impl Session<'_> {
             // Whoever follows it has read it already.
             trace: trace.as_deref().filter(|_| self.trace.is_none()),
         };
-        let explain = format!("next: sidecore explain {}", sidecore_processor::codes::REMOTE_CRASHED);
+        let mut explain = format!("next: sidecore explain {}", sidecore_processor::codes::REMOTE_CRASHED);
+        if crash.kind == CrashKind::SemihostingCall && !self.args.semihosting {
+            explain.insert_str(0, "next: --semihosting answers such calls, for firmware that you trust\n  ");
+        }
         let dump = self.args.dump.as_deref();
         let dump = dump.map(|place| self.dump(place, report.place.as_deref(), trace.as_deref()));
         let next = match dump {

@@ -27,6 +27,7 @@ pub(super) fn run(args: &Args, name: &str) -> Outcome {
         (args.dump.is_some(), "--dump"),
         (args.restart.is_some(), "--restart"),
         (args.beside.is_some(), "--beside"),
+        (args.semihosting, "--semihosting"),
         (!args.args.is_empty(), "arguments for the firmware"),
     ];
     if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {

@@ -3,12 +3,14 @@
 //!
 //! That is how OpenAMP's programs meet on Linux ([`Config::openamp`]): the remote's side makes file and socket, writes
 //! the resource table and listens; the main side attaches, which is what this backend does. Device addresses are
-//! offsets into the file. A process cannot be started, stopped or held from outside, so a peer is attached to and given
+//! offsets into the file. A peer without a resource table ([`Config::rpmsg_lite`]) is met the same way: where its rings are,
+//! the configuration says, and it is kicked for the start until it speaks. A process cannot be started, stopped or held from outside, so a peer is attached to and given
 //! up, and that is all. A [`Seat`] is the other end of such a meeting: for who wants to be the remote.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,101 +21,30 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::{EventFd, Lent, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
+use sidecore_wire::features::F_NS;
 use sidecore_wire::resource_table::Header;
 
 use crate::Kind;
 use crate::room::find_room_within;
+use place::OwnTable;
 
+mod place;
 mod seat;
 
-pub use seat::{Guest, Seat, openamp_table, table_at};
+pub use place::{Config, Rings};
+pub use seat::{Guest, Seat};
 
 /// The row of peers in other processes in the table of kinds.
 pub const KIND: Kind =
     Kind { name: "shm", help: "a peer in another process: a file as memory, a socket as doorbell" };
-
-/// Where a peer is met, and what lies where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The file that both map. It must be memory: on a tmpfs, as all of `/dev/shm` is.
-    pub memory: PathBuf,
-    /// Bytes of it.
-    pub len: u64,
-    /// The socket that the peer listens at.
-    pub socket: PathBuf,
-    /// Where the resource table begins in the file.
-    pub table: u64,
-    /// Bytes that the table has at most.
-    pub table_len: u32,
-    /// Where in the file the buffers go, and whatever else the table gives no address.
-    pub free: Range<u64>,
-    /// How long the peer may take to be there, and to write its table.
-    pub patience: Duration,
-}
-
-impl Config {
-    /// As OpenAMP's example programs have it on Linux (`legacy_apps/system/linux/machine/generic/platform_info.c` of its
-    /// system reference).
-    #[must_use]
-    pub fn openamp() -> Self {
-        Self {
-            memory: PathBuf::from("/dev/shm/openamp.shm"),
-            len: 0x8_0000,
-            socket: PathBuf::from("/tmp/openamp.event.0"),
-            table: 0,
-            table_len: 0x1000,
-            free: 0x1_0000..0x5_0000,
-            patience: Duration::from_secs(5),
-        }
-    }
-}
-
-/// A [`Config`] as people write it. What is not there is as with OpenAMP's programs.
-#[derive(Debug, serde::Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct File {
-    memory: Option<PathBuf>,
-    len: Option<u64>,
-    socket: Option<PathBuf>,
-    table: Option<u64>,
-    table_len: Option<u32>,
-    free: Option<[u64; 2]>,
-}
-
-impl Config {
-    /// Reads a place from TOML: `memory` and `socket` are paths, `len`, `table` and `table-len` numbers of bytes, `free`
-    /// the first byte of the room for buffers and the one behind it. What is left out is as with [`Config::openamp`].
-    ///
-    /// # Errors
-    /// A key that there is none of, a value of another type, or something that lies outside of the memory.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        let usual = Self::openamp();
-        let config = Self {
-            memory: file.memory.unwrap_or(usual.memory),
-            len: file.len.unwrap_or(usual.len),
-            socket: file.socket.unwrap_or(usual.socket),
-            table: file.table.unwrap_or(usual.table),
-            table_len: file.table_len.unwrap_or(usual.table_len),
-            free: file.free.map_or(usual.free, |[start, end]| start..end),
-            patience: usual.patience,
-        };
-        let table_end = config.table.checked_add(u64::from(config.table_len));
-        if table_end.is_none_or(|end| end > config.len) {
-            return Err(format!("table: {:#x} is not in a memory of {:#x} bytes", config.table, config.len));
-        }
-        if config.free.start > config.free.end || config.free.end > config.len {
-            return Err(format!("free: {:#x?} is not in a memory of {:#x} bytes", config.free, config.len));
-        }
-        Ok(config)
-    }
-}
 
 /// A peer in another process.
 pub struct Shm {
     config: Config,
     memories: MemoryMap<Arc<Lent>>,
     link: Option<Meeting>,
+    /// In the place of the resource table, where the peer has none.
+    own: Option<OwnTable>,
     /// Rung by whoever ends a wait from another thread.
     waker: Arc<EventFd>,
 }
@@ -122,16 +53,22 @@ pub struct Shm {
 struct Meeting {
     memory: Arc<Lent>,
     bell: ShmDoorbell,
+    /// When a peer that knows the start by a kick alone was kicked last, until it says something.
+    reminded: Cell<Option<Instant>>,
 }
 
 impl Shm {
     /// A peer that is yet to be attached to.
     ///
     /// # Errors
-    /// No descriptors left.
+    /// No descriptors left; or there is no table, and no room for the rings.
     pub fn new(config: Config) -> Result<Self, BackendError> {
         let waker = EventFd::new(false).map_err(|refused| system("make a doorbell", refused))?;
-        Ok(Self { config, memories: MemoryMap::new(), link: None, waker: Arc::new(waker) })
+        let own = match config.table {
+            Some(_) => None,
+            None => Some(OwnTable::new(&config.resource_table(F_NS as u32)?)?),
+        };
+        Ok(Self { config, memories: MemoryMap::new(), link: None, own, waker: Arc::new(waker) })
     }
 
     fn meeting(&self, operation: &'static str) -> Result<&Meeting, BackendError> {
@@ -152,22 +89,48 @@ impl Shm {
         check_owner(&file, &self.config.memory)?;
         let memory = Lent::map(file.as_fd(), 0, self.config.len)
             .map_err(|refused| system(&format!("map {path}"), refused))?;
-        self.await_table(&memory.region(), deadline)?;
-        Ok(Meeting { memory, bell: ShmDoorbell(Some(Arc::new(socket))) })
-    }
-
-    fn await_table(&self, region: &Region<Arc<Lent>>, deadline: Instant) -> Result<(), BackendError> {
-        let at = usize::try_from(self.config.table).unwrap_or(usize::MAX);
-        while region.load::<u32>(at) != Ok(Header::VERSION) {
-            if Instant::now() >= deadline {
-                let reason = format!("no version {} at offset {at:#x} of it", Header::VERSION);
-                return Err(system("find the peer's resource table", reason));
-            }
-            std::thread::sleep(STEP);
+        if let Some(at) = self.config.table {
+            await_table(&memory.region(), at, deadline)?;
         }
-        Ok(())
+        let reminded = Cell::new(self.own.is_some().then(Instant::now));
+        Ok(Meeting { memory, bell: ShmDoorbell(Some(Arc::new(socket))), reminded })
     }
 }
+
+impl Meeting {
+    /// Waits for a kick, or whatever else there is; kicks a peer meanwhile that may have missed the start.
+    fn wait(&self, fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<(), BackendError> {
+        let cannot = |refused| system("wait for the peer", refused);
+        while let Some(last) = self.reminded.get() {
+            let next = last + REMINDER;
+            if deadline.is_some_and(|deadline| deadline < next) {
+                break;
+            }
+            poll_until(fds, Some(next)).map_err(cannot)?;
+            if fds.iter().any(|fd| !fd.revents().is_empty()) {
+                return Ok(());
+            }
+            self.bell.ring(0);
+            self.reminded.set(Some(Instant::now()));
+        }
+        poll_until(fds, deadline).map(drop).map_err(cannot)
+    }
+}
+
+fn await_table(region: &Region<Arc<Lent>>, at: u64, deadline: Instant) -> Result<(), BackendError> {
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    while region.load::<u32>(at) != Ok(Header::VERSION) {
+        if Instant::now() >= deadline {
+            let reason = format!("no version {} at offset {at:#x} of it", Header::VERSION);
+            return Err(system("find the peer's resource table", reason));
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+/// How often a peer that knows the start by a kick alone is kicked until it says something.
+const REMINDER: Duration = Duration::from_millis(100);
 
 /// How often the peer is looked for.
 const STEP: Duration = Duration::from_millis(2);
@@ -257,12 +220,18 @@ impl Backend for Shm {
         let mut memories = MemoryMap::new();
         let named = |error| BackendError::Memory { name: "shared file".to_owned(), error };
         memories.insert(DeviceAddr(0), meeting.memory.region()).map_err(named)?;
+        if let Some(own) = &self.own {
+            memories.insert(OwnTable::AT, own.region()).map_err(named)?;
+        }
         (self.memories, self.link) = (memories, Some(meeting));
         Ok(())
     }
 
     fn table(&self) -> Option<(DeviceAddr, u32)> {
-        Some((DeviceAddr(self.config.table), self.config.table_len))
+        match &self.own {
+            Some(own) => Some((OwnTable::AT, own.len)),
+            None => Some((DeviceAddr(self.config.table?), self.config.table_len)),
+        }
     }
 
     fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
@@ -300,7 +269,8 @@ impl Backend for Shm {
         ready: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Event>, BackendError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let Meeting { memory, bell: ShmDoorbell(Some(socket)) } = self.meeting("wait")? else {
+        let meeting = self.meeting("wait")?;
+        let Meeting { memory, bell: ShmDoorbell(Some(socket)), .. } = meeting else {
             return Err(BackendError::WrongState { operation: "wait", state: "detached" });
         };
         // Bytes that came earlier are a kick as good as any: what is armed for now may have come before.
@@ -308,10 +278,13 @@ impl Backend for Shm {
             return Ok(Some(Event::Kick));
         }
         let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&*self.waker, PollFlags::IN)];
-        poll_until(&mut fds, deadline).map_err(|refused| system("wait for the peer", refused))?;
+        meeting.wait(&mut fds, deadline)?;
         let [rung, woken] = fds.map(|fd| !fd.revents().is_empty());
         if woken {
             self.waker.answer();
+        }
+        if rung {
+            meeting.reminded.set(None);
         }
         let gone = if memory.is_lost() {
             Some(lost("its file was cut short under us"))
@@ -354,38 +327,6 @@ impl Doorbell for ShmDoorbell {
         if let Some(socket) = &self.0 {
             // One that does not fit joins those that the peer has not looked at; a peer that is gone hears of nothing.
             let _ = rustix::net::send(socket, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_read_from_toml_and_what_is_left_out_is_as_usual() {
-        let config =
-            Config::parse("memory = \"/dev/shm/x\"\nlen = 0x1000\ntable-len = 256\nfree = [512, 4096]")
-                .unwrap();
-        let usual = Config::openamp();
-        assert_eq!((config.len, config.table_len, config.free), (0x1000, 256, 512..4096));
-        assert_eq!((config.socket, config.table), (usual.socket, 0));
-        assert_eq!(Config::parse("").unwrap(), Config::openamp());
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_is_refused_by_name() {
-        for (text, part) in [
-            ("len = 16", "table: 0x0"),
-            ("table = 0x7ffff", "table: 0x7ffff"),
-            ("table = 0xffffffffffffff", "table"),
-            ("free = [10, 5]", "free"),
-            ("free = [0, 0x80001]", "free"),
-            ("size = 1", "size"),
-            ("len = -1", "len"),
-        ] {
-            let error = Config::parse(text).unwrap_err();
-            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

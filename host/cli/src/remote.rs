@@ -81,11 +81,13 @@ pub(crate) struct Place {
 impl FromStr for Place {
     type Err = String;
 
-    /// `shm:openamp`, or `shm:FILE.toml`.
+    /// `shm:openamp`, `shm:rpmsg-lite`, or `shm:FILE.toml`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let place = text.strip_prefix("shm:").ok_or("it is `shm:openamp` or `shm:FILE.toml`")?;
+        let place =
+            text.strip_prefix("shm:").ok_or("it is `shm:openamp`, `shm:rpmsg-lite` or `shm:FILE.toml`")?;
         let config = match place {
             "openamp" => shm::Config::openamp(),
+            "rpmsg-lite" => shm::Config::rpmsg_lite(),
             path => {
                 let file = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
                 shm::Config::parse(&file).map_err(|error| format!("{path}: {error}"))?

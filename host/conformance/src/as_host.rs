@@ -14,6 +14,9 @@ use crate::verdict::{Outcome, Stop, deviates, not_shown};
 use crate::watch::Watch;
 
 mod receive;
+mod start;
+
+pub use start::Start;
 
 /// Ring 0, in which the remote sends.
 pub(crate) const FROM_REMOTE: usize = 0;
@@ -26,8 +29,9 @@ pub(crate) const NAMES: u32 = 53;
 /// The steps of a status that ends in DRIVER_OK.
 pub(crate) const STEPS: &[u8] = &[0, 1, 3, 7];
 
-const BUFFER: u32 = 512;
 const TICK: Duration = Duration::from_millis(2);
+/// What a remote finds in the place of a header.
+const LITTER: [u8; Header::SIZE] = [0x5A; Header::SIZE];
 
 /// A message that the peer sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,27 +40,6 @@ pub struct Frame {
     pub header: Header,
     /// As much of it as the frame has.
     pub payload: Vec<u8>,
-}
-
-/// How a link is brought up.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// The values of the status, one after the other.
-    pub steps: &'static [u8],
-    /// What is written into gfeatures; `None`: all that we know and the remote offers.
-    pub features: Option<u32>,
-    /// Bytes of the buffers that the remote gets to send in.
-    pub room: u32,
-    /// Whether the rings are cleared before.
-    pub clears: bool,
-    /// Whether ring 0 is kicked at the end.
-    pub kicks: bool,
-}
-
-impl Default for Start {
-    fn default() -> Self {
-        Self { steps: STEPS, features: None, room: BUFFER, clears: true, kicks: true }
-    }
 }
 
 /// A session with a remote.
@@ -77,10 +60,15 @@ pub struct AsHost<'w> {
     pub services: Vec<Announcement>,
     /// Whether received buffers are kept for now.
     pub keeps: bool,
+    /// The flags of the descriptors in which messages are sent.
+    pub marks: u16,
     /// Received buffers that were kept, by descriptor.
     pub kept: Vec<u16>,
     wanted: Option<String>,
     pools: [(u64, u64); 2],
+    buffer: u32,
+    /// Whether the peer has neither table nor status.
+    pub is_bare: bool,
     deadline: Instant,
     made: [u16; 2],
     seen: [u16; 2],
@@ -123,14 +111,17 @@ impl<'w> AsHost<'w> {
             pace,
             services: Vec::new(),
             keeps: false,
+            marks: 0,
             kept: Vec::new(),
             wanted,
             pools: met.pools,
+            buffer: met.buffer,
+            is_bare: met.is_bare,
             deadline: Instant::now() + limit,
             made: [0; 2],
             seen: [0; 2],
             out,
-            room: BUFFER,
+            room: met.buffer,
             next: 0,
             frames: VecDeque::new(),
             spoken: BTreeSet::new(),
@@ -161,54 +152,35 @@ impl<'w> AsHost<'w> {
 
     /// Writes the status byte.
     pub fn set_status(&mut self, status: u8) {
+        if self.is_bare {
+            return;
+        }
         self.watch.trace_line(format!("status {:#04x} -> {status:#04x}", self.status()));
         self.ground.store_byte(self.vdev + offset::STATUS as u64, status);
     }
 
-    /// Brings the link up, in the place of any that is there.
-    pub fn start(&mut self, start: &Start) {
-        let (last, first) = start.steps.split_last().unwrap_or((&0, &[]));
-        first.iter().for_each(|status| self.set_status(*status));
-        // EVENT_IDX is for the tests that are about it.
-        self.features = start.features.unwrap_or(self.offered() & 1);
-        self.ground.write(self.vdev + offset::GFEATURES as u64, &self.features.to_le_bytes());
-        (self.made, self.seen, self.room) = ([0; 2], [0; 2], start.room);
-        self.services.clear();
-        self.frames.clear();
-        self.spoken.clear();
-        self.kept.clear();
-        self.out.iter_mut().for_each(|out| out.fill(None));
-        if start.clears {
-            for ring in &self.rings {
-                ring.clear(&*self.ground);
-            }
-        }
-        for head in 0..self.buffers(FROM_REMOTE) {
-            self.fill(head);
-        }
-        self.publish(FROM_REMOTE);
-        self.set_status(*last);
-        self.is_up = true;
-        if start.kicks {
-            self.kick(FROM_REMOTE);
-        }
+    /// Bytes of the longest message that fits into a buffer.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        (self.buffer as usize).saturating_sub(Header::SIZE)
     }
 
     /// Buffers of a ring.
     #[must_use]
     pub fn buffers(&self, queue: usize) -> u16 {
-        let fit = self.pools[queue].1 / u64::from(BUFFER);
+        let fit = self.pools[queue].1 / u64::from(self.buffer.max(1));
         self.rings[queue].num().min(u16::try_from(fit).unwrap_or(u16::MAX))
     }
 
     /// Where a buffer lies.
     #[must_use]
     pub fn place(&self, queue: usize, head: u16) -> u64 {
-        self.pools[queue].0 + u64::from(head) * u64::from(BUFFER)
+        self.pools[queue].0 + u64::from(head) * u64::from(self.buffer)
     }
 
-    /// Makes a buffer of ring 0 available, without showing it.
+    /// Makes a buffer of ring 0 available, without showing it. What is in it is of no use to anybody.
     fn fill(&mut self, head: u16) {
+        self.ground.write(self.place(FROM_REMOTE, head), &LITTER);
         let descriptor =
             Descriptor { addr: self.place(FROM_REMOTE, head), len: self.room, flags: DESC_WRITE, next: 0 };
         self.rings[FROM_REMOTE].describe(&*self.ground, head, &descriptor);
@@ -288,10 +260,14 @@ impl<'w> AsHost<'w> {
         let head = self.free_buffer()?;
         let mut bytes = header.emit().to_vec();
         bytes.extend(payload);
-        bytes.truncate(BUFFER as usize);
+        bytes.truncate(self.buffer as usize);
         let addr = self.place(TO_REMOTE, head);
         self.ground.write(addr, &bytes);
-        self.rings[TO_REMOTE].describe(&*self.ground, head, &Descriptor { addr, len, flags: 0, next: 0 });
+        self.rings[TO_REMOTE].describe(
+            &*self.ground,
+            head,
+            &Descriptor { addr, len, flags: self.marks, next: 0 },
+        );
         self.watch.frame(Toward::Peer, header, payload);
         self.offer(TO_REMOTE, head, bytes);
         self.spoken.insert(header.dst);

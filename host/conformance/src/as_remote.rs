@@ -11,6 +11,7 @@ use sidecore_wire::resource_table::{Vring, vring};
 use sidecore_wire::split::{DESC_INDIRECT, DESC_NEXT, DESC_WRITE, Descriptor, UsedElement};
 
 use crate::as_host::{FROM_REMOTE, Frame, NAMES, TO_REMOTE};
+use crate::clause::Table;
 use crate::peer::{Ground, Met, Woken};
 use crate::ring::Ring;
 use crate::verdict::{Outcome, Stop, deviates, not_shown};
@@ -50,6 +51,10 @@ pub struct AsRemote<'w> {
     pub vdev: u64,
     /// How long silence has to last to be one.
     pub pace: Duration,
+    /// The table that the host found.
+    pub found: Table,
+    /// Whether the peer has neither table nor status.
+    pub is_bare: bool,
     /// What was there when DRIVER_OK came.
     pub at_start: AtStart,
     /// The length with which received buffers are given back, in place of their own.
@@ -59,6 +64,8 @@ pub struct AsRemote<'w> {
     names: Vec<Name>,
     deadline: Instant,
     taken: [u16; 2],
+    /// What the used indices were at the start.
+    begun: [u16; 2],
     given: [u16; 2],
     with_us: [Vec<bool>; 2],
     /// Buffers of ring 0 that were taken and not sent.
@@ -72,8 +79,16 @@ pub struct AsRemote<'w> {
 impl<'w> AsRemote<'w> {
     /// A session with who came.
     #[must_use]
-    pub fn new(met: Met, watch: &'w mut Watch, names: Vec<Name>, [pace, limit]: [Duration; 2]) -> Self {
+    pub fn new(
+        met: Met,
+        found: Table,
+        watch: &'w mut Watch,
+        names: Vec<Name>,
+        [pace, limit]: [Duration; 2],
+    ) -> Self {
         Self {
+            found,
+            is_bare: met.is_bare,
             ground: met.ground,
             watch,
             rings: Vec::new(),
@@ -85,6 +100,7 @@ impl<'w> AsRemote<'w> {
             names,
             deadline: Instant::now() + limit,
             taken: [0; 2],
+            begun: [0; 2],
             given: [0; 2],
             with_us: [Vec::new(), Vec::new()],
             spare: VecDeque::new(),
@@ -128,6 +144,9 @@ impl<'w> AsRemote<'w> {
     /// # Errors
     /// It does not come in time, or the rings are nowhere.
     pub fn await_start(&mut self, limit: Duration) -> Outcome {
+        if self.is_bare {
+            self.await_kick(limit)?;
+        }
         let end = Instant::now() + limit;
         let mut history: Vec<u8> = Vec::new();
         loop {
@@ -170,10 +189,25 @@ impl<'w> AsRemote<'w> {
             self.with_us[queue] = vec![false; usize::from(ring.num())];
             self.rings.push(ring);
         }
-        (self.taken, self.given, self.peer) = ([0; 2], [0; 2], None);
+        // A host without a status hands its transmit buffers over as used entries.
+        self.begun = if self.is_bare { self.at_start.used.map(|[_, index, _]| index) } else { [0; 2] };
+        (self.taken, self.given, self.peer) = ([0; 2], self.begun, None);
         self.spare.clear();
         self.frames.clear();
         Ok(())
+    }
+
+    /// Waits for the first kick of a host without a status, and takes it for DRIVER_OK.
+    fn await_kick(&mut self, limit: Duration) -> Outcome {
+        match self.ground.wait(limit) {
+            Woken::Kick => {
+                self.ground.write(self.vdev + offset::GFEATURES as u64, &1_u32.to_le_bytes());
+                self.ground.store_byte(self.vdev + offset::STATUS as u64, DRIVER_OK);
+                Ok(())
+            }
+            Woken::Time => not_shown("the first kick did not come"),
+            Woken::Gone(how) => not_shown(format!("the host is gone before its first kick: {how}")),
+        }
     }
 
     /// The ring, once there is one.
@@ -207,7 +241,8 @@ impl<'w> AsRemote<'w> {
         let ring = self.ring(queue)?;
         let index = self.ground.load(ring.available_index()).unwrap_or(0);
         let waiting = index.wrapping_sub(self.taken[queue]);
-        let held = self.taken[queue].wrapping_sub(self.given[queue]);
+        let given = self.given[queue].wrapping_sub(self.begun[queue]);
+        let held = self.taken[queue].wrapping_sub(given);
         let is_possible = u32::from(waiting) + u32::from(held) <= u32::from(ring.num());
         self.watch.see("RING-2", is_possible, || {
             format!("the available index of ring {queue} is {index}, {held} of {} are with us", ring.num())

@@ -1,5 +1,6 @@
 //! The clauses of the book, each with what shows it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use sidecore_wire::features::F_NS;
@@ -8,6 +9,7 @@ use sidecore_wire::resource_table::{Builder, VdevHeader, Vring, vdev};
 use crate::as_host::{AsHost, Liveness};
 use crate::as_remote::{AsRemote, HostGoes};
 use crate::peer::{Role, Scene};
+use crate::ring::Ring;
 use crate::verdict::{Outcome, deviates};
 
 /// A clause and a role that a peer may play.
@@ -20,6 +22,30 @@ pub struct Row {
     pub peer: Role,
     /// What shows it.
     pub test: Test,
+}
+
+/// Peers that a clause is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// All.
+    Any,
+    /// Those behind a resource table: it is about their registers, or about what they do on account of them.
+    Registers,
+    /// Those that have none.
+    Bare,
+}
+
+impl Row {
+    /// The peers that it is about.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        match (self.clause.split_once('-').map_or("", |(chapter, _)| chapter), self.clause, self.peer) {
+            (_, "START-10" | "START-11", _) => Profile::Bare,
+            ("TABLE" | "START" | "FEATURE" | "RESET", ..) => Profile::Registers,
+            (_, "NS-6" | "NOTIFY-6" | "ERROR-2", _) | (_, "MEM-3", Role::Host) => Profile::Registers,
+            _ => Profile::Any,
+        }
+    }
 }
 
 /// What shows a clause.
@@ -82,6 +108,8 @@ pub struct Table {
     pub astray: u32,
     /// What is left in the rings.
     pub litter: bool,
+    /// Where rings may come to lie that are the host's to place.
+    pub free: Range<u64>,
     /// The status that is left from an earlier life.
     pub status: u8,
 }
@@ -97,6 +125,7 @@ impl Default for Table {
             has_stranger: false,
             astray: 0,
             litter: false,
+            free: 0..0,
             status: 0,
         }
     }
@@ -130,9 +159,11 @@ impl Table {
         {
             offset.copy_from_slice(&(vdev as u32 + self.astray).to_le_bytes());
         }
-        let rings = self.rings.iter().filter(|ring| self.litter && ring.da != u32::MAX);
-        let litter = rings.map(|ring| (u64::from(ring.da), vec![0x5A; 0x3000])).collect();
-        Scene { table, vdev, litter }
+        let litter = self.rings.iter().filter(|_| self.litter).map(|ring| match ring.da {
+            u32::MAX => (self.free.start, vec![0x5A; self.free.end.saturating_sub(self.free.start) as usize]),
+            da => (u64::from(da), vec![0x5A; Ring::new(ring).map_or(0, |ring| ring.layout.size() as usize)]),
+        });
+        Scene { table, vdev, litter: litter.collect() }
     }
 }
 

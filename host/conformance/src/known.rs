@@ -11,6 +11,9 @@ pub struct Known {
     pub what: &'static str,
 }
 
+/// The one that needs no resource table.
+pub(crate) const RPMSG_LITE: &str = "rpmsg-lite";
+
 /// All of them. A test holds them to the chapters.
 pub const KNOWN: &[Known] = &[
     Known { clause: "MEM-1", who: "Linux", what: "uses the byte order of the processor that it runs on" },
@@ -48,10 +51,12 @@ pub const KNOWN: &[Known] = &[
         who: "OpenAMP",
         what: "as remote takes the first descriptor of a chain for all of it",
     },
+    Known { clause: "RING-5", who: "rpmsg-lite", what: "as OpenAMP" },
     Known { clause: "RING-6", who: "rpmsg-lite", what: "as host sets WRITE in both rings" },
     Known { clause: "RING-7", who: "OpenAMP", what: "believes the id" },
     Known { clause: "RING-7", who: "rpmsg-lite", what: "believes the id" },
     Known { clause: "RING-8", who: "OpenAMP", what: "goes on with what is in the slots" },
+    Known { clause: "RING-8", who: "rpmsg-lite", what: "as OpenAMP" },
     Known { clause: "RING-10", who: "OpenAMP", what: "believes the index" },
     Known { clause: "RING-10", who: "rpmsg-lite", what: "believes the index" },
     Known { clause: "RING-11", who: "OpenAMP", what: "reads the descriptor there" },
@@ -88,6 +93,7 @@ pub const KNOWN: &[Known] = &[
     Known { clause: "MESSAGE-6", who: "rpmsg-lite", what: "passes it on as the size of the next buffer" },
     Known { clause: "MESSAGE-7", who: "Linux", what: "looks at the upper bound alone" },
     Known { clause: "MESSAGE-7", who: "OpenAMP", what: "takes buffers and frames of any length" },
+    Known { clause: "MESSAGE-7", who: "rpmsg-lite", what: "as OpenAMP" },
     Known { clause: "MESSAGE-8", who: "rpmsg-lite", what: "cannot give a buffer back that was not sent" },
     Known { clause: "MESSAGE-10", who: "rpmsg-lite", what: "leaves reserved as it finds it in the buffer" },
     Known { clause: "MESSAGE-11", who: "OpenAMP", what: "believes len" },
@@ -136,6 +142,7 @@ pub const KNOWN: &[Known] = &[
         who: "rpmsg-lite",
         what: "only if built with `RL_ALLOW_CONSUMED_BUFFERS_NOTIFICATION`",
     },
+    Known { clause: "NOTIFY-8", who: "rpmsg-lite", what: "as remote does not say so" },
     Known {
         clause: "RESET-1",
         who: "OpenAMP",
@@ -158,7 +165,10 @@ pub const KNOWN: &[Known] = &[
         who: "rpmsg-lite",
         what: "kicks once, and a remote whose link is up takes no notice",
     },
+    Known { clause: "RESET-13", who: "OpenAMP", what: "goes on at once" },
+    Known { clause: "RESET-13", who: "Linux", what: "goes on at once" },
     Known { clause: "ERROR-1", who: "OpenAMP", what: "does not look" },
+    Known { clause: "ERROR-1", who: "rpmsg-lite", what: "as OpenAMP" },
     Known { clause: "ERROR-2", who: "OpenAMP", what: "does neither" },
     Known { clause: "ERROR-4", who: "OpenAMP", what: "takes all that is there in one callback" },
     Known { clause: "ERROR-4", who: "rpmsg-lite", what: "as OpenAMP" },

@@ -35,7 +35,7 @@ mod watch;
 
 pub use as_host::{AsHost, Frame, Liveness, Start};
 pub use as_remote::{AsRemote, AtStart, HostGoes};
-pub use clause::{Row, Table, Test};
+pub use clause::{Profile, Row, Table, Test};
 pub use clauses::{HIDDEN, rows};
 pub use known::{KNOWN, Known};
 pub use peer::{Ground, Met, Peer, Role, Scene, Woken};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sidecore_wire::resource_table::Vring;
 
+use crate::clause::Table;
+
 /// A side of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,6 +52,9 @@ pub trait Ground {
 pub struct Met {
     /// The memory and the doorbells.
     pub ground: Box<dyn Ground>,
+    /// Whether the peer has no resource table and no status: both sides know beforehand where the rings are, and the host's
+    /// first kick is the start. What stands at `vdev` is seen by us alone then.
+    pub is_bare: bool,
     /// Device address of the resource table, where the memory holds it.
     pub table: Option<u64>,
     /// Device address of the vdev entry.
@@ -58,6 +63,8 @@ pub struct Met {
     pub rings: [Vring; 2],
     /// For the host's side: where the buffers of each ring go, and how many bytes there are.
     pub pools: [(u64, u64); 2],
+    /// For the host's side: bytes of each buffer, header included.
+    pub buffer: u32,
 }
 
 /// What a peer that is a host is to find, byte for byte; peers that are remotes bring their own.
@@ -84,4 +91,14 @@ pub trait Peer {
 
     /// What the peer is, for the report.
     fn name(&self) -> String;
+
+    /// Whether it has no resource table.
+    fn is_bare(&self) -> bool {
+        false
+    }
+
+    /// The table that a host finds, before a clause changes it.
+    fn usual_table(&self) -> Table {
+        Table::default()
+    }
 }

@@ -7,9 +7,9 @@ use sidecore_rpmsg::link::Sink;
 
 use crate::as_host::AsHost;
 use crate::as_remote::AsRemote;
-use crate::clause::{Row, Table, Test, pattern};
+use crate::clause::{Profile, Row, Test, pattern};
 use crate::clauses::{HIDDEN, rows};
-use crate::known;
+use crate::known::{self, RPMSG_LITE};
 use crate::peer::{Peer, Role};
 use crate::verdict::{Outcome, Stop, Verdict, not_shown};
 use crate::watch::Watch;
@@ -60,7 +60,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Why, where it does not follow.
     pub reason: Option<String>,
-    /// Implementations that are known to deviate from this clause, and how, where this one does.
+    /// Implementations that are known to deviate from this clause, and how, where this one does; and where it cannot be
+    /// shown for the kind of peer that it is.
     pub known: Vec<String>,
     /// The messages, and what else was done and seen, where it does not follow.
     pub trace: Vec<String>,
@@ -122,15 +123,17 @@ pub fn run(
             continue;
         }
         let began = Instant::now();
-        let outcome = match absent {
-            ABSENT_MAX.. => {
+        let outcome = match (absent, row.profile(), peer.is_bare()) {
+            (_, Profile::Registers, true) => not_shown("the peer has no resource table, and so no registers"),
+            (_, Profile::Bare, false) => not_shown("the peer is behind a resource table"),
+            (ABSENT_MAX.., ..) => {
                 not_shown("the peer did not come for the clauses before, and was not waited for again")
             }
             _ => session(peer, options, &mut watch, &row.test),
         };
         let is_absent = matches!(&outcome, Err(Stop::NotShown(why)) if why.starts_with(NOT_MET));
         absent = if is_absent || absent >= ABSENT_MAX { absent + 1 } else { 0 };
-        let finding = finding(row, outcome, watch.trace(), began.elapsed());
+        let finding = finding(row, peer.is_bare(), outcome, watch.trace(), began.elapsed());
         tell(&finding);
         findings.push(finding);
     }
@@ -141,7 +144,7 @@ pub fn run(
             (None, 0) => Err(Stop::NotShown("there was no occasion".to_owned())),
             (None, _) => Ok(()),
         };
-        let finding = finding(row, outcome, Vec::new(), Duration::ZERO);
+        let finding = finding(row, peer.is_bare(), outcome, Vec::new(), Duration::ZERO);
         tell(&finding);
         findings.push(finding);
     }
@@ -165,7 +168,8 @@ pub fn run(
 const TRAFFIC: [Test; 2] = [
     Test::Remote(|peer| {
         let to = peer.up()?;
-        (0..32).try_for_each(|turn| peer.echo(to, &pattern(usize::from(turn) * 15, turn)))
+        let max = peer.max_payload();
+        (0..32).try_for_each(|turn| peer.echo(to, &pattern(usize::from(turn) * 15 % (max + 1), turn)))
     }),
     Test::Host(
         |_| {},
@@ -179,7 +183,7 @@ const TRAFFIC: [Test; 2] = [
 /// One session with the peer, met anew.
 fn session(peer: &mut dyn Peer, options: &Options, watch: &mut Watch, test: &Test) -> Outcome {
     watch.begin();
-    let mut table = Table::default();
+    let mut table = peer.usual_table();
     if let Test::Host(change, _) = test {
         change(&mut table);
     }
@@ -200,20 +204,21 @@ fn session(peer: &mut dyn Peer, options: &Options, watch: &mut Watch, test: &Tes
                 None => NAMES.to_vec(),
             };
             let names = names.into_iter().filter_map(|name| Name::new(name).ok()).collect();
-            test(&mut AsRemote::new(met, watch, names, limits))
+            test(&mut AsRemote::new(met, table, watch, names, limits))
         }
         Test::Watched => Ok(()),
     }
 }
 
-fn finding(row: &Row, outcome: Outcome, trace: Vec<String>, took: Duration) -> Finding {
+fn finding(row: &Row, is_bare: bool, outcome: Outcome, trace: Vec<String>, took: Duration) -> Finding {
     let (verdict, reason) = match outcome {
         Ok(()) => (Verdict::Follows, None),
         Err(Stop::Deviates(what)) => (Verdict::Deviates, Some(what)),
         Err(Stop::NotShown(why)) => (Verdict::NotShown, Some(why)),
     };
-    let is_deviation = verdict == Verdict::Deviates;
-    let known = known::of(row.clause).filter(|_| is_deviation);
+    let is_of_kind = verdict == Verdict::Deviates || (is_bare && row.profile() == Profile::Registers);
+    // Nobody else goes without a table.
+    let known = known::of(row.clause).filter(|known| is_of_kind && (!is_bare || known.who == RPMSG_LITE));
     Finding {
         clause: row.clause,
         title: row.title,

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sidecore_backends::shm::{Guest, Seat, ShmDoorbell};
-use sidecore_mem::AddressMap;
+use sidecore_mem::{AddressMap, Region};
 use sidecore_os::Lent;
 use sidecore_remoteproc::{BackendError, Doorbell as _, Waker};
-use sidecore_rpmsg::remote::{AttachError, RemoteLink, attach};
+use sidecore_rpmsg::remote::{AttachError, RemoteLink, attach, attach_bare};
 use sidecore_rpmsg::{LinkError, link::vring::TO_DEVICE};
 use sidecore_vhost_user::{Channel, Serving, Talk};
 use sidecore_virtio::status::Change;
-use sidecore_virtio::transport::{DeviceTransport as _, table};
+use sidecore_virtio::transport::{DeviceTransport as _, DriverTransport as _, table};
 use sidecore_wire::features::{self, F_NS};
 use sidecore_wire::resource_table::{Entry, Table, vdev};
 use sidecore_wire::status::Status;
@@ -43,7 +43,7 @@ type Registers = table::Device<Arc<Lent>>;
 pub struct Responder {
     seat: Seat,
     table: Vec<u8>,
-    /// Where in the memory the vdev entry lies.
+    /// Where in the table the vdev entry lies.
     vdev: usize,
     channels: Vec<Channel>,
     stop: Arc<AtomicBool>,
@@ -96,8 +96,8 @@ impl fmt::Display for Visit {
             Self::Up { features } => write!(f, "the link is up ({})", features::names(*features)),
             Self::Reset => f.write_str("the main side reset the device"),
             Self::GaveUp => f.write_str("the main side gave the device up (FAILED)"),
-            Self::Refused { error } => write!(f, "the link did not come up, a reset was asked for: {error}"),
-            Self::Broken { error } => write!(f, "the main side broke a rule, a reset was asked for: {error}"),
+            Self::Refused { error } => write!(f, "the link did not come up, only a reset helps: {error}"),
+            Self::Broken { error } => write!(f, "the main side broke a rule, only a reset helps: {error}"),
             Self::Dropped { count } => {
                 write!(f, "dropped {count} answers longer than the main side's buffers")
             }
@@ -130,7 +130,7 @@ impl Responder {
             }
             _ => None,
         });
-        let vdev = seat.config().table as usize + offset.ok_or(TableRefused::NoDevice)? as usize;
+        let vdev = offset.ok_or(TableRefused::NoDevice)? as usize;
         Ok(Self { seat, table, vdev, channels, stop: Arc::default() })
     }
 
@@ -171,11 +171,19 @@ impl Responder {
 
     /// Serves one main side until it goes, which is an error; or until we do.
     fn converse(&mut self, mut guest: Guest, tell: &mut dyn FnMut(&Visit)) -> Result<(), BackendError> {
-        let registers = Registers::new(&self.seat.region(), self.vdev).map_err(|error| gone(&error))?;
+        let (table, _) = self.seat.table()?;
+        let registers = Registers::new(&table, self.vdev).map_err(|error| gone(&error))?;
+        let is_bare = self.seat.config().table.is_none();
+        let (mut was_kicked, mut is_silent) = (false, false);
         let mut talk = Talk::new(&mut self.channels);
         let mut link: Option<Serving<Link>> = None;
         let mut requests = 0;
         loop {
+            // What a main side without a status would say in it: ready with the first kick, and not before. One that broke a
+            // rule cannot be asked for a reset, and is left alone until it goes.
+            if is_bare && link.is_none() && !is_silent {
+                say_for(&table, self.vdev, if was_kicked { Status::DRIVER_OK } else { Status::RESET })?;
+            }
             match registers.poll() {
                 Change::Started => match self.attach(&registers, &guest) {
                     Ok((serving, features)) => {
@@ -190,6 +198,7 @@ impl Responder {
                         registers.set_needs_reset();
                         tell(&Visit::Refused { error });
                         requests += 1;
+                        is_silent = is_bare;
                     }
                 },
                 Change::Reset if link.take().is_some() => tell(&Visit::Reset),
@@ -212,6 +221,7 @@ impl Responder {
                             registers.set_needs_reset();
                             tell(&Visit::Broken { error });
                             requests += 1;
+                            is_silent = is_bare;
                         }
                     }
                 }
@@ -223,7 +233,9 @@ impl Responder {
             if requests > REQUESTS_MAX {
                 return Err(gone(&"it was asked for resets again and again, and shown out"));
             }
-            guest.wait(Some(if more { Duration::ZERO } else { LOOK }))?;
+            let kicked = guest.wait(Some(if more { Duration::ZERO } else { LOOK }))?;
+            // The kick that told of cleared rings is the one for the new start.
+            was_kicked = kicked || (was_kicked && more && link.is_none());
             if self.stop.load(Ordering::Acquire) {
                 if let Some(serving) = &link {
                     serving.withdraw(&mut talk);
@@ -241,9 +253,22 @@ impl Responder {
         let bell = guest.doorbell();
         let notify = |ids| Box::new(move |queue| ring(&bell, ids, queue)) as Box<dyn Fn(u16)>;
         let cancelled = vec![Cell::new(0); num].into_boxed_slice();
-        let (link, features) = attach(registers, map, cancelled, notify)?;
+        let (link, features) = match self.seat.config().table {
+            Some(_) => attach(registers, map, cancelled, notify)?,
+            None => {
+                let rings = [registers.vring(0)?, registers.vring(1)?];
+                (attach_bare(rings, map, cancelled, notify(rings.map(|ring| ring.notifyid)))?, F_NS)
+            }
+        };
         Ok((Serving::new(link, self.channels.len())?, features))
     }
+}
+
+/// Writes the status in the place of a main side that knows none.
+fn say_for(table: &Region<Arc<Lent>>, vdev: usize, status: Status) -> Result<(), BackendError> {
+    let registers = table::Driver::new(table, vdev).map_err(|error| gone(&error))?;
+    registers.set_status(status);
+    Ok(())
 }
 
 fn ring(bell: &ShmDoorbell, ids: [u32; 2], queue: u16) {

@@ -95,7 +95,7 @@ fn our_host_says_what_the_release_said() {
         let mut watch = watch(&frames);
         let met = ShmHost::new(config, None).meet(&Table::default().scene(), PATIENCE).unwrap();
         let name = Name::new("rpmsg-echo").unwrap();
-        let mut remote = AsRemote::new(met, &mut watch, vec![name], [PACE, PATIENCE]);
+        let mut remote = AsRemote::new(met, Table::default(), &mut watch, vec![name], [PACE, PATIENCE]);
         remote.up().unwrap();
         remote.serve(12).unwrap();
         for (queue, ring) in remote.rings.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sidecore_backends::shm::{Config, Seat, Shm, openamp_table};
+use sidecore_backends::shm::{Config, Rings, Seat, Shm};
 use sidecore_conformance::peers::{ShmHost, ShmRemote};
 use sidecore_conformance::{Options, Report, Verdict, report, run};
 use sidecore_os::guard_bus_errors;
@@ -23,8 +23,8 @@ pub(crate) fn place(name: &str) -> Config {
 
 /// Runs `test` while a remote of ours serves at the place.
 pub(crate) fn with_remote(config: Config, test: impl FnOnce()) {
+    let table = config.resource_table(F_NS as u32).unwrap();
     let seat = Seat::new(config).unwrap();
-    let table = openamp_table(F_NS as u32).unwrap();
     let mut responder = Responder::new(seat, table, vec!["echo".parse().unwrap()]).unwrap();
     let stop = responder.stopper();
     let thread = std::thread::spawn(move || responder.serve(&mut |_| {}).unwrap());
@@ -94,6 +94,43 @@ fn our_remote_follows_every_clause_that_can_be_shown() {
     with_remote(config.clone(), || {
         assert_follows(&run(&mut ShmRemote::new(config, None), &options(), None, &mut |_| {}), 75);
     });
+}
+
+/// A place where both sides know beforehand what lies where, with short rings of small buffers.
+fn bare(name: &str) -> Config {
+    let rings = Some(Rings { at: [0x2000, 0x2400], num: 8, align: 16 });
+    Config { table: None, rings, buffer: 256, free: 0x4000..0x8000, ..place(name) }
+}
+
+#[test]
+fn our_remote_follows_without_a_resource_table() {
+    let config = bare("bare-remote");
+    with_remote(config.clone(), || {
+        assert_follows(&run(&mut ShmRemote::new(config, None), &options(), None, &mut |_| {}), 45);
+    });
+}
+
+#[test]
+fn our_host_follows_without_a_resource_table() {
+    let config = bare("bare-host");
+    with_host(config.clone(), || {
+        let options = Options { service: Some("rpmsg-echo".to_owned()), ..options() };
+        assert_follows(&run(&mut ShmHost::new(config, None), &options, None, &mut |_| {}), 30);
+    });
+}
+
+#[test]
+fn our_host_follows_where_rings_are_elsewhere_or_its_own_to_place() {
+    let rings = Some(Rings { at: [0x6_0000, 0x5_8000], num: 64, align: 0x1000 });
+    for (name, rings) in [("elsewhere", rings), ("anywhere", None)] {
+        let config = Config { rings, table: Some(0x100), free: 0x1000..0x5_0000, ..place(name) };
+        with_host(config.clone(), || {
+            let only = ["RING-3", "RING-2", "TABLE-7", "TABLE-8", "TABLE-9", "RESET-11"].map(str::to_owned);
+            let options =
+                Options { service: Some("rpmsg-echo".to_owned()), only: only.to_vec(), ..options() };
+            assert_follows(&run(&mut ShmHost::new(config, None), &options, None, &mut |_| {}), 6);
+        });
+    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl<F: Fn(End, u64) + Clone + Send + 'static> Peer for Thread<F> {
         let rings = [met.vring(vdev, 0), met.vring(vdev, 1)];
         self.running = Some((stop, std::thread::spawn(move || life(peer, vdev))));
         let pools = [(0x1_0000, 0x2_0000), (0x3_0000, 0x2_0000)];
-        Ok(Met { ground: Box::new(met), table: Some(0), vdev, rings, pools })
+        Ok(Met { ground: Box::new(met), is_bare: false, table: Some(0), vdev, rings, pools, buffer: 512 })
     }
 
     fn name(&self) -> String {

@@ -12,9 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 use sidecore_os::{EventFd, Lent, poll_until};
 use sidecore_remoteproc::{BackendError, Waker};
-use sidecore_wire::resource_table::{ADDR_ANY, BuildError, Builder, VdevHeader, Vring, vdev};
-use sidecore_wire::split::Layout;
 
+use super::place::OwnTable;
 use super::{Config, ShmDoorbell, check_owner, check_peer, drain, lost, system};
 
 /// A place at which main sides meet a remote, one after the other: a file that is memory, and a socket.
@@ -28,6 +27,8 @@ pub struct Seat {
     /// Locked, so that no other remote sits here; and what it was, to be removed at the end.
     file: (OwnedFd, Stat),
     waker: Arc<EventFd>,
+    /// In the place of the resource table, where main sides know of none.
+    own: Option<OwnTable>,
     /// Whom to listen for, where nobody is there.
     listener: Option<Listener>,
 }
@@ -58,7 +59,7 @@ impl Seat {
         let memory = Lent::map(file.as_fd(), 0, config.len)
             .map_err(|refused| system(&format!("map {path}"), refused))?;
         let waker = EventFd::new(false).map_err(|refused| system("make a doorbell", refused))?;
-        Ok(Self { config, memory, file: (file, stat), waker: Arc::new(waker), listener: None })
+        Ok(Self { config, memory, file: (file, stat), waker: Arc::new(waker), own: None, listener: None })
     }
 
     /// All of the memory.
@@ -90,6 +91,24 @@ impl Seat {
         Arc::new(move || waker.ring())
     }
 
+    /// The resource table, and where it lies: in the memory, or where there is none for main sides, in memory of our own.
+    ///
+    /// # Errors
+    /// [`Seat::open`] was not called before.
+    pub fn table(&self) -> Result<(Region<Arc<Lent>>, DeviceAddr), BackendError> {
+        match (&self.own, self.config.table) {
+            (Some(own), _) => Ok((own.region(), OwnTable::AT)),
+            (None, Some(at)) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let region = self.memory.region();
+                let part = region.slice(at, region.len().saturating_sub(at));
+                let part = part.map_err(|error| system("find the resource table", error))?;
+                Ok((part, DeviceAddr(at as u64)))
+            }
+            (None, None) => Err(BackendError::WrongState { operation: "find the table", state: "closed" }),
+        }
+    }
+
     /// Clears the memory and writes the table; then makes the socket, so that main sides find both.
     ///
     /// # Errors
@@ -108,13 +127,20 @@ impl Seat {
         // Nobody can come before it listens; and whoever listens there now keeps the memory as it is.
         let listener = Listener::bind(&self.config.socket)?;
         let region = self.memory.region();
-        let at = usize::try_from(self.config.table).unwrap_or(usize::MAX);
-        if table.len() > self.config.table_len as usize {
-            let reason = format!("it has {} bytes, its place {}", table.len(), self.config.table_len);
-            return Err(system("write the resource table", reason));
+        let cleared = region.clear(0, region.len());
+        cleared.map_err(|error| system("clear the shared file", error))?;
+        self.own = None;
+        match self.config.table.map(usize::try_from) {
+            None => self.own = Some(OwnTable::new(table)?),
+            Some(_) if table.len() > self.config.table_len as usize => {
+                let reason = format!("it has {} bytes, its place {}", table.len(), self.config.table_len);
+                return Err(system("write the resource table", reason));
+            }
+            Some(at) => {
+                let written = region.write(at.unwrap_or(usize::MAX), table);
+                written.map_err(|error| system("write the resource table", error))?;
+            }
         }
-        let written = region.clear(0, region.len()).and_then(|()| region.write(at, table));
-        written.map_err(|error| system("write the resource table", error))?;
         for (at, bytes) in litter {
             let at = usize::try_from(*at).unwrap_or(usize::MAX);
             region.write(at, bytes).map_err(|error| system("write into the shared file", error))?;
@@ -210,52 +236,6 @@ impl Guest {
         }
         Ok(rung)
     }
-}
-
-/// The table for a remote at a place: that of OpenAMP's programs at theirs; anywhere else one that leaves it to the main
-/// side where the rings go, as long as the room for them and for buffers of 512 bytes allows.
-///
-/// # Errors
-/// There is no room for one buffer each way.
-pub fn table_at(config: &Config, features: u32) -> Result<Vec<u8>, BackendError> {
-    let usual = Config::openamp();
-    let is_usual = (config.len, config.table) == (usual.len, usual.table) && config.free == usual.free;
-    let built = |error: BuildError| system("make a resource table", error);
-    if is_usual {
-        return openamp_table(features).map_err(built);
-    }
-    let room = config.free.end.saturating_sub(config.free.start);
-    let fits = |num: &u16| {
-        let ring = Layout::new(*num, ALIGN).map_or(u64::MAX, |layout| u64::from(layout.size()));
-        // A page each is lost at most for being aligned.
-        ring.saturating_add(512 * u64::from(*num) + 0x1000).saturating_mul(2) <= room
-    };
-    let num = (0..=8).rev().map(|power| 1_u16 << power).find(fits);
-    let num = num
-        .ok_or_else(|| system("make a resource table", format!("{room:#x} bytes are too few for buffers")))?;
-    let mut bytes = [0; 256];
-    let mut builder = Builder::new(&mut bytes, 1).map_err(built)?;
-    let header = VdevHeader { id: vdev::ID_RPMSG, dfeatures: features, ..VdevHeader::default() };
-    let ring = Vring { da: ADDR_ANY, align: ALIGN, num: num.into(), notifyid: ADDR_ANY, pa: 0 };
-    builder.vdev(&header, &[ring, ring], &[]).map_err(built)?;
-    Ok(builder.finish().to_vec())
-}
-
-/// The alignment of rings that are placed by the main side: a cache line of any machine's.
-const ALIGN: u32 = 128;
-
-/// The table that OpenAMP's programs have on Linux, for `features` of an rpmsg device: rings of 256 buffers at 0x4000 and
-/// 0x8000.
-///
-/// # Errors
-/// None that can happen: it always fits.
-pub fn openamp_table(features: u32) -> Result<Vec<u8>, BuildError> {
-    let mut bytes = [0; 256];
-    let mut builder = Builder::new(&mut bytes, 1)?;
-    let header = VdevHeader { id: vdev::ID_RPMSG, dfeatures: features, ..VdevHeader::default() };
-    let ring = |da, notifyid| Vring { da, align: 0x1000, num: 256, notifyid, pa: 0 };
-    builder.vdev(&header, &[ring(0x4000, 1), ring(0x8000, 2)], &[])?;
-    Ok(builder.finish().to_vec())
 }
 
 /// A socket that main sides connect to.

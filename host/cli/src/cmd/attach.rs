@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueHint;
-use sidecore_backends::shm::{self, Seat, Shm, table_at};
+use sidecore_backends::shm::{self, Seat, Shm};
 use sidecore_os::guard_bus_errors;
 use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
@@ -36,7 +36,8 @@ Examples:
   sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two
   sidecore attach shm:openamp --role remote --service rpmsg-openamp-demo-channel=echo")]
 pub(crate) struct Args {
-    /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine, or `shm:FILE.toml`, a place of your own
+    /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine, `shm:rpmsg-lite`, one without a resource
+    /// table, or `shm:FILE.toml`, a place of your own
     #[arg(value_name = "PEER")]
     peer: Place,
     /// The file that both map, where it is not the usual one
@@ -133,7 +134,7 @@ fn serve(args: &Args, config: shm::Config) -> Outcome {
     let channels = texts.into_iter().map(str::parse::<Channel>).collect::<Result<_, _>>();
     let channels = channels.map_err(|error| usage(&error.to_string()))?;
     let path = config.memory.display().to_string();
-    let table = table_at(&config, F_NS as u32).map_err(|error| failed(args, error.code(), &error))?;
+    let table = config.resource_table(F_NS as u32).map_err(|error| failed(args, error.code(), &error))?;
     let seat = Seat::new(config).map_err(|error| failed(args, error.code(), &error))?;
     let responder = Responder::new(seat, table, channels);
     let mut responder = responder.map_err(|error| failed(args, codes::SHARED_PLACE, &error))?;

@@ -25,8 +25,8 @@ use crate::remote::{self, On, Place, Settings};
 /// Run every clause of the protocol against a peer, and report which it follows
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The peer is an image, which is run anew for each clause, or `shm:openamp` or `shm:FILE.toml`, a process that shares a \
-file with us. Such a peer should be started anew for each clause, too: --command says how.
+The peer is an image, which is run anew for each clause, or `shm:openamp`, `shm:rpmsg-lite` or `shm:FILE.toml`, a \
+process that shares a file with us. Such a peer should be started anew for each clause, too: --command says how.
 
 Exit codes:
   0  no deviation was found
@@ -39,7 +39,7 @@ Examples:
   sidecore conformance shm:openamp --command rpmsg-echo-static
   sidecore conformance shm:openamp --role host --command 'rpmsg-sample-ping-static 1'")]
 pub(crate) struct Args {
-    /// The peer: the path of an ELF file, the name of a built-in image, `shm:openamp` or `shm:FILE.toml`
+    /// The peer: the path of an ELF file, the name of a built-in image, or `shm:PLACE` as for attach
     #[arg(value_name = "PEER", value_hint = ValueHint::FilePath)]
     peer: OsString,
     /// The role of the peer; ours is the other

@@ -12,14 +12,19 @@ use crate::bench::{Place, plain, sidecore};
 
 /// File and socket of one test, gone with it.
 struct Meeting {
+    peer: &'static str,
     file: PathBuf,
     place: Place,
 }
 
 impl Meeting {
     fn new(name: &str) -> Self {
+        Self::at(name, "shm:openamp")
+    }
+
+    fn at(name: &str, peer: &'static str) -> Self {
         let file = PathBuf::from(format!("/dev/shm/sidecore-cli-remote-{}-{name}", std::process::id()));
-        Self { file, place: Place::new() }
+        Self { peer, file, place: Place::new() }
     }
 
     fn socket(&self) -> PathBuf {
@@ -27,7 +32,7 @@ impl Meeting {
     }
 
     fn arguments(&self, command: &mut Command) {
-        command.args(["attach", "shm:openamp", "--memory"]).arg(&self.file);
+        command.args(["attach", self.peer, "--memory"]).arg(&self.file);
         command.arg("--socket").arg(self.socket());
     }
 
@@ -100,6 +105,20 @@ fn refusal(place: &Meeting) -> String {
     let output = assert_cmd::Command::from_std(command).args(["--role", "remote"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn two_of_our_processes_meet_where_no_resource_table_says_what_lies_where() {
+    let meeting = Meeting::at("bare", "shm:rpmsg-lite");
+    let mut remote = meeting.remote(&["echo"]);
+    for _ in 0..2 {
+        let output = meeting.host("rpmsg-echo", &["first", "second"]);
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        assert_eq!(output.stdout, b"first\nsecond\n");
+        remote.until("the link is up (F_NS)");
+        remote.until("ready for a main side");
+    }
+    assert_eq!(remote.interrupt(), Some(130));
 }
 
 #[test]

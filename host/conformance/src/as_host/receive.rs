@@ -5,7 +5,7 @@ use sidecore_rpmsg::{Announcement, Header};
 use sidecore_wire::name_service::CREATE;
 use sidecore_wire::split::UsedElement;
 
-use super::{AsHost, FROM_REMOTE, Frame, NAMES, TO_REMOTE};
+use super::{AsHost, FROM_REMOTE, Frame, LITTER, NAMES, TO_REMOTE};
 use crate::verdict::{Outcome, deviates};
 
 /// Announcements that are kept in mind.
@@ -85,7 +85,7 @@ impl AsHost<'_> {
         let Some((fixed, rest)) = bytes.split_first_chunk() else { return };
         let header = Header::parse(fixed);
         let claimed = usize::from(header.len);
-        self.watch.see("MESSAGE-8", header.src != 0 || claimed != 0 || header.dst != 0, || {
+        self.watch.see("MESSAGE-8", *fixed != LITTER && *fixed != [0; Header::SIZE], || {
             "gave a buffer back without a frame in it".to_owned()
         });
         self.watch.see("MESSAGE-2", claimed <= rest.len(), || {

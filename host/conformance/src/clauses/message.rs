@@ -16,18 +16,20 @@ pub(super) const ROWS: &[Row] = &[
         must(available > 0, || format!("{available} of {num} buffers of ring 0 were available"))
     }),
     remote("MESSAGE-2", "takes the room of each buffer for what it is", |peer| {
-        let to = peer.up_with(&Start { room: 128, ..Start::default() })?;
-        for len in [0, 1, 100, 112] {
+        let to = peer.up_with(&Start { room: Some(128), ..Start::default() })?;
+        let max = peer.max_payload().min(112);
+        for len in [0, 1, max - 1, max] {
             peer.echo(to, &pattern(len, 3)).claim("into buffers of 128 bytes")?;
         }
-        Ok(())
+        stays_inside(peer, to, 128)
     }),
     watched("MESSAGE-2", "claims no more than a frame has", Host),
     watched("MESSAGE-3", "gives frames lengths that are possible", Remote),
     watched("MESSAGE-3", "gives frames lengths that are possible", Host),
     remote("MESSAGE-4", "takes no conclusion from the length of a descriptor of ring 1", |peer| {
         let to = peer.up()?;
-        for len in [1, 400, 3, 496] {
+        let max = peer.max_payload();
+        for len in [1, max * 4 / 5, 3, max] {
             peer.echo(to, &pattern(len, 4)).claim("after shorter ones")?;
         }
         Ok(())
@@ -70,7 +72,8 @@ pub(super) const ROWS: &[Row] = &[
     remote("MESSAGE-12", "sends no part of a message that does not fit", too_long),
     remote("MESSAGE-13", "takes and sends messages of every length", |peer| {
         let to = peer.up()?;
-        for len in [0, 1, 2, 3, 15, 16, 17, 255, 256, 495, 496] {
+        let max = peer.max_payload();
+        for len in [0, 1, 2, 3, 15, 16, 17, 255, 256, max - 1, max].into_iter().filter(|len| *len <= max) {
             peer.echo(to, &pattern(len, 5)).claim(&format!("a message of {len} bytes"))?;
         }
         Ok(())
@@ -197,18 +200,45 @@ fn claims_more(peer: &mut AsHost<'_>) -> Outcome {
     Ok(())
 }
 
+/// A message that is longer than the buffers for its answer: nothing behind their ends may be written.
+fn stays_inside(peer: &mut AsHost<'_>, to: u32, room: u64) -> Outcome {
+    let max = peer.max_payload();
+    let behind = vec![0xC3; (max + Header::SIZE).saturating_sub(room as usize)];
+    let ends = (0..peer.buffers(FROM_REMOTE)).map(|head| peer.place(FROM_REMOTE, head) + room);
+    let ends: Vec<u64> = ends.filter(|_| !behind.is_empty()).collect();
+    for end in &ends {
+        peer.ground.write(*end, &behind);
+    }
+    peer.watch.look_away();
+    peer.send(OURS, to, &pattern(max, 3))?;
+    peer.receive_within(OURS, 3 * peer.pace)?;
+    for end in ends {
+        let mut now = behind.clone();
+        peer.ground.read(end, &mut now);
+        must(now == behind, || format!("wrote beyond the end of a buffer of {room} bytes"))?;
+    }
+    Ok(())
+}
+
 /// An echo into buffers that are smaller than the message: nothing may come, or all of it.
 fn too_long(peer: &mut AsHost<'_>) -> Outcome {
-    let to = peer.up_with(&Start { room: 64, ..Start::default() })?;
-    let message = pattern(200, 6);
+    let to = peer.up_with(&Start { room: Some(64), ..Start::default() })?;
+    let message = pattern(peer.max_payload().min(200), 6);
+    if message.len() <= 48 {
+        return not_shown("its buffers are too short to tell");
+    }
     peer.send(OURS, to, &message)?;
     match peer.receive_within(OURS, 3 * peer.pace)? {
         None => {}
         Some(frame) if frame.payload == message => {}
+        Some(frame) if usize::from(frame.header.len) == message.len() => {
+            return not_shown("it sent all of it, beyond the end of the buffer, see MESSAGE-2");
+        }
         Some(frame) => {
             return deviates(format!(
-                "sent {} of 200 bytes where a buffer has room for 48, and said nothing",
-                frame.payload.len()
+                "sent {} of {} bytes where a buffer has room for 48, and said nothing",
+                frame.payload.len(),
+                message.len()
             ));
         }
     }

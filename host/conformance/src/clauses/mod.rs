@@ -38,8 +38,6 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("MEM-9", "the memory is coherent here"),
     ("MEM-10", "the memory is coherent here"),
     ("TABLE-11", "needs an image with carveouts of these names"),
-    ("START-10", "the suite meets peers behind a resource table"),
-    ("START-11", "the suite meets peers behind a resource table"),
     ("FEATURE-5", "what a host cannot do without is known to it alone"),
     ("FEATURE-10", "is about the assignment of numbers"),
     ("NS-12", "names are matched within the application"),

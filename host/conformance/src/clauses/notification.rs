@@ -148,7 +148,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Takes kicks that came before.
-fn drain(peer: &mut AsHost<'_>) {
+pub(super) fn drain(peer: &mut AsHost<'_>) {
     for _ in 0..64 {
         let polled = peer.poll();
         if polled.is_err() || peer.ground.wait(peer.pace / 8) != Woken::Kick {

@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Row] = &[
 fn gives_back(peer: &mut AsHost<'_>) -> Outcome {
     let to = peer.up()?;
     for turn in 0..16 {
-        peer.echo(to, &pattern(100, turn))?;
+        peer.echo(to, &pattern(100.min(peer.max_payload()), turn))?;
     }
     let before = (0..peer.buffers(TO_REMOTE)).count();
     for turn in 0..before {

@@ -1,9 +1,11 @@
 //! Start.
 
 use sidecore_wire::resource_table::{vdev::offset, vring};
+use sidecore_wire::split::DESC_WRITE;
 
 use crate::as_host::{AsHost, FROM_REMOTE, Liveness, OURS, Start};
 use crate::clause::{Row, host, remote};
+use crate::clauses::notification::drain;
 use crate::peer::Woken;
 use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
 
@@ -61,6 +63,26 @@ pub(super) const ROWS: &[Row] = &[
         }
         must(peer.at_start.kicked, || "kicked nobody after DRIVER_OK".to_owned())
     }),
+    remote(
+        "START-10",
+        "takes the first kick of a host without a status for its start, and notifies of all",
+        bare,
+    ),
+    host("START-10", "has its rings set up when it kicks ring 0, and hands its buffers over", |peer| {
+        peer.await_start(20 * peer.pace)?;
+        let (available, num) = (peer.at_start.available, peer.rings[FROM_REMOTE].num());
+        must(available > 0, || {
+            format!("{available} of {num} buffers of ring 0 were available at the first kick")
+        })?;
+        peer.announce()?;
+        peer.serve(1).map(drop)
+    }),
+    host("START-11", "repeats its first kick until the remote speaks", |peer| {
+        peer.await_start(20 * peer.pace)?;
+        must(peer.ground.wait(5 * peer.pace) == Woken::Kick, || {
+            "kicked once, and a remote that boots later never comes up".to_owned()
+        })
+    }),
     host("START-8", "waits for a remote that says nothing", |peer| {
         peer.await_start(20 * peer.pace)?;
         std::thread::sleep(4 * peer.pace);
@@ -90,6 +112,35 @@ fn nothing_before(peer: &mut AsHost<'_>) -> Outcome {
     std::thread::sleep(peer.pace);
     must(before == look(peer), || "wrote into the rings before DRIVER_OK".to_owned())?;
     peer.up().claim("after kicks that came too early").map(drop)
+}
+
+/// A start as rpmsg-lite's hosts make it.
+fn bare(peer: &mut AsHost<'_>) -> Outcome {
+    for ring in peer.rings {
+        peer.ground.write(ring.at, &vec![0xA5; ring.layout.size() as usize]);
+    }
+    let look = |peer: &AsHost<'_>| {
+        peer.rings.map(|ring| (ring.hosts_part(&*peer.ground), ring.remotes_part(&*peer.ground)))
+    };
+    let before = look(peer);
+    std::thread::sleep(peer.pace);
+    must(before == look(peer), || "wrote into the rings before the first kick".to_owned())?;
+    peer.start(&Start { kicks: false, ..Start::default() });
+    // All buffers are writable, and all notifications unwanted, or so it says.
+    peer.marks = DESC_WRITE;
+    for ring in peer.rings {
+        peer.ground.store(ring.available_flags(), 1);
+    }
+    peer.kick(FROM_REMOTE);
+    let to = peer.service().claim("the first kick of a host without a status")?;
+    for turn in 0..4 {
+        drain(peer);
+        let before = peer.used_index(FROM_REMOTE);
+        peer.send(OURS, to, &[turn])?;
+        kicked(peer, before, "for a message, to a host without a status")?;
+        peer.receive_within(OURS, 10 * peer.pace)?;
+    }
+    Ok(())
 }
 
 fn any_bits(peer: &mut AsHost<'_>) -> Outcome {

@@ -4,7 +4,7 @@ use sidecore_wire::resource_table::vdev::offset;
 
 use crate::as_host::AsHost;
 use crate::as_remote::AsRemote;
-use crate::clause::{Row, Table, host, host_at, remote, stays_down};
+use crate::clause::{Row, host, host_at, remote, stays_down};
 use crate::clauses::memory::host_is_up;
 use crate::verdict::{Claim as _, Outcome, must, not_shown};
 
@@ -135,7 +135,7 @@ fn hosts_registers(peer: &mut AsRemote<'_>) -> Outcome {
         [offset::KIND, offset::ID, offset::DFEATURES, offset::CONFIG_LEN].map(|at| peer.register(at))
     };
     // As they were written; the host may have been there before us.
-    let usual = Table::default();
+    let usual = peer.found.clone();
     let before = [3, 7, usual.features, 0];
     let rings = usual.rings.map(|vring| (vring.align, vring.num));
     peer.up()?;

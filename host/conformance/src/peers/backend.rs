@@ -69,6 +69,7 @@ pub fn meet_remote<B: Backend + 'static>(remote: Remote<B>, bells: Bells) -> Res
         (place.at.0, u64::from(place.size) * u64::from(place.count))
     };
     let rings = [ring(first), ring(second)];
+    let buffer = buffers.from_remote.size.min(buffers.to_remote.size);
     let pools = [pool(&buffers.from_remote), pool(&buffers.to_remote)];
     let table = at.checked_sub(u64::from(device.offset));
     let bytes = Bytes(remote.backend().memories().clone());
@@ -77,10 +78,12 @@ pub fn meet_remote<B: Backend + 'static>(remote: Remote<B>, bells: Bells) -> Res
     let seen = [0; 2];
     Ok(Met {
         ground: Box::new(OnBackend { bytes, remote, bells, indices, seen }),
+        is_bare: false,
         table,
         vdev: at,
         rings,
         pools,
+        buffer,
     })
 }
 

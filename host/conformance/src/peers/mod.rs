@@ -86,10 +86,12 @@ macro_rules! bytes {
 }
 pub(crate) use bytes;
 
-/// A file as memory, whose addresses are offsets.
-pub(crate) fn file<O>(region: Region<Arc<O>>) -> Bytes<Arc<O>, 1> {
+/// A file as memory, whose addresses are offsets, and a table that lies in it or elsewhere.
+pub(crate) fn file<O>(region: Region<Arc<O>>, (table, at): (Region<Arc<O>>, DeviceAddr)) -> Bytes<Arc<O>, 2> {
     let mut map = AddressMap::new();
-    let inserted = map.insert(DeviceAddr(0), region);
-    debug_assert!(inserted.is_ok(), "the first window of a map is always taken");
+    let is_elsewhere = at.0 >= region.len() as u64;
+    let inserted =
+        map.insert(DeviceAddr(0), region).is_ok() && (!is_elsewhere || map.insert(at, table).is_ok());
+    debug_assert!(inserted, "two windows apart from each other are always taken");
     Bytes(map)
 }

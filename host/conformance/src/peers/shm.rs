@@ -10,6 +10,7 @@ use sidecore_remoteproc::{BackendError, Doorbell as _, Found, Remote};
 use sidecore_wire::resource_table::{Vring, vdev::offset, vring};
 
 use super::{Bells, Bytes, Command, bytes, file, meet_remote};
+use crate::clause::Table;
 use crate::peer::{Ground, Met, Peer, Role, Scene, Woken};
 
 /// How soon a remote hangs up, if it does.
@@ -56,13 +57,18 @@ impl Peer for ShmRemote {
             // One that has not yet seen the last of us go hangs up on who comes too early.
             let is_there = remote.wait(Some(SETTLES), &mut || false).is_ok();
             if is_there || Instant::now() >= deadline {
-                return meet_remote(remote, Bells::Always);
+                let met = meet_remote(remote, Bells::Always)?;
+                return Ok(Met { is_bare: self.is_bare(), ..met });
             }
         }
     }
 
     fn name(&self) -> String {
         format!("a remote at {}", self.config.memory.display())
+    }
+
+    fn is_bare(&self) -> bool {
+        self.config.table.is_none()
     }
 }
 
@@ -101,26 +107,39 @@ impl Peer for ShmHost {
             command.start()?;
         }
         let guest = seat.accept(Some(patience)).map_err(said)?;
-        let bytes = file(seat.region());
+        let (table, at) = seat.table().map_err(said)?;
+        let bytes = file(seat.region(), (table, at));
         self.seat = Some(seat);
         let guest = guest.ok_or_else(|| format!("no host came within {patience:?}"))?;
-        let vdev = self.config.table + scene.vdev as u64;
+        let vdev = at.0 + scene.vdev as u64;
         let rings = [0, 1].map(|queue| {
             let mut entry = [0; vring::SIZE];
             bytes.read(vdev + (offset::VRINGS + vring::SIZE * queue) as u64, &mut entry);
             Vring::parse(&entry)
         });
-        let table = Some(self.config.table);
-        Ok(Met { ground: Box::new(WithGuest { bytes, guest }), table, vdev, rings, pools: [(0, 0); 2] })
+        let ground = Box::new(WithGuest { bytes, guest });
+        let (is_bare, table) = (self.is_bare(), Some(at.0));
+        Ok(Met { ground, is_bare, table, vdev, rings, pools: [(0, 0); 2], buffer: 0 })
     }
 
     fn name(&self) -> String {
         format!("a host at {}", self.config.memory.display())
     }
+
+    fn is_bare(&self) -> bool {
+        self.config.table.is_none()
+    }
+
+    /// Its rings are those of the place; where that leaves them to the host, what is left behind lies wherever they may come
+    /// to lie.
+    fn usual_table(&self) -> Table {
+        let rings = self.config.vrings().unwrap_or(Table::default().rings);
+        Table { rings, free: self.config.free.clone(), ..Table::default() }
+    }
 }
 
 struct WithGuest {
-    bytes: Bytes<Arc<Lent>, 1>,
+    bytes: Bytes<Arc<Lent>, 2>,
     guest: Guest,
 }
 

@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::bench::ParseName as _;
-use sidecore_backends::shm::{Config, Shm};
+use sidecore_backends::shm::{Config, Rings, Seat, Shm};
 use sidecore_mem::{AddressMap, DeviceAddr, Region};
 use sidecore_os::{Lent, guard_bus_errors};
-use sidecore_processor::{Ended, Event, Lost, Options, Processor, SendError};
+use sidecore_processor::{Ended, Event, Lost, Options, Processor, Responder, SendError};
 use sidecore_remoteproc::{BackendError, RemoteError};
 use sidecore_rpmsg::remote::attach;
 use sidecore_rpmsg::{ADDR_ANY, Link as _, Rpmsg, Slot};
@@ -171,6 +171,57 @@ fn a_peer_with_openamps_layout_is_attached_to_talked_with_and_missed_when_it_goe
     let Some(Ended::Lost(error)) = processor.ended() else { panic!("{:?}", processor.ended()) };
     assert_eq!(error.to_string(), "the peer is gone: it closed the socket");
     assert!(matches!(processor.try_send(endpoint, b"x"), Err(SendError::Lost(Lost::Ended(_)))));
+}
+
+#[test]
+fn a_remote_without_a_table_that_hears_no_first_kick_is_kicked_again() {
+    let place = Place::new();
+    drop(place.make(&[]));
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    guard_bus_errors().unwrap();
+    let config = Config { table: None, ..place.config() };
+    let mut processor = Processor::detached(Shm::new(config).unwrap(), Options::new("peer"));
+    processor.attach(None).unwrap();
+    let mut socket = listener.accept().unwrap().0;
+    let mut kicks = 0;
+    while kicks < 3 {
+        processor.wait(Some(Duration::from_millis(10)));
+        socket.set_nonblocking(true).unwrap();
+        kicks += socket.read(&mut [0; 1]).unwrap_or(0);
+    }
+    // Who speaks is there.
+    socket.write_all(&[1]).unwrap();
+    while processor.wait(Some(Duration::from_millis(10))) {}
+    while socket.read(&mut [0; 64]).is_ok() {}
+    assert!(!processor.wait(Some(Duration::from_millis(300))));
+    assert_eq!(socket.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn two_of_ours_meet_where_no_resource_table_says_what_lies_where() {
+    let place = Place::new();
+    guard_bus_errors().unwrap();
+    let rings = Some(Rings { at: [0x400, 0], num: 4, align: 16 });
+    let config = Config { table: None, rings, buffer: 64, free: 0x1000..0x2000, ..place.config() };
+    let table = config.resource_table(F_NS as u32).unwrap();
+    let seat = Seat::new(config.clone()).unwrap();
+    let mut responder = Responder::new(seat, table, vec!["echo".parse().unwrap()]).unwrap();
+    let stop = responder.stopper();
+    let thread = std::thread::spawn(move || responder.serve(&mut |_| {}).unwrap());
+    for _ in 0..3 {
+        let mut processor = Processor::detached(Shm::new(config.clone()).unwrap(), Options::new("peer"));
+        processor.attach(None).unwrap();
+        let endpoint = processor.open("rpmsg-echo", LONG).unwrap();
+        for len in (0..200).map(|turn| turn % 49) {
+            processor.send(endpoint, &vec![len as u8; len], LONG).unwrap();
+            let answer = processor.receive(endpoint, Some(LONG)).unwrap().to_vec().unwrap();
+            assert_eq!(answer, vec![len as u8; len]);
+        }
+        assert!(matches!(processor.try_send(endpoint, &[0; 49]), Err(SendError::TooLong { max: 48, .. })));
+        processor.detach().unwrap();
+    }
+    stop();
+    thread.join().unwrap();
 }
 
 #[test]

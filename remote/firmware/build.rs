@@ -75,6 +75,16 @@ const PLATFORMS: &[Platform] = &[
         // riscv-rt's script, which leaves it to us to name ours.
         link_arguments: &["--nmagic", "--build-id=sha1", "-Tmemory.x", "-Tlink.x"],
     },
+    // The same core, with the memory and the mailbox of a system-on-chip whose coprocessor it is.
+    Platform {
+        name: "riscv32-soc",
+        matches: |target| target == "riscv32imac-unknown-none-elf",
+        is_board: true,
+        script: "riscv32-soc.x",
+        second: None,
+        installed: "memory.x",
+        link_arguments: &["--nmagic", "--build-id=sha1", "-Tmemory.x", "-Tlink.x"],
+    },
     Platform {
         name: "zcu102-r5",
         matches: |target| target == "armv7r-none-eabihf",
@@ -102,6 +112,10 @@ const CORTEX_M: &[&str] = &["--nmagic", "--build-id=sha1", "-Tlink.x"];
 /// Says for which core of a board with two an image is: `0`, as where it is not set, or `1`.
 const CORE: &str = "SIDECORE_CORE";
 
+/// Says for which board an image is, where there are several for its target: the name of a platform. The first one if it is
+/// not set.
+const BOARD: &str = "SIDECORE_BOARD";
+
 /// Scripts that several platforms include.
 const INCLUDED: &[&str] = &["device.x", "sidecore-tables.x"];
 
@@ -115,11 +129,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(sidecore_board)");
     println!("cargo::rustc-check-cfg=cfg(sidecore_second_core)");
     println!("cargo::rerun-if-env-changed={CORE}");
+    println!("cargo::rerun-if-env-changed={BOARD}");
 
     let target = env::var("TARGET")?;
-    let Some(platform) = PLATFORMS.iter().find(|platform| (platform.matches)(&target)) else {
+    let mut platforms = PLATFORMS.iter().filter(|platform| (platform.matches)(&target)).peekable();
+    if platforms.peek().is_none() {
         // The parts that need no platform still compile, for tests and documentation.
         return Ok(());
+    }
+    let board = env::var(BOARD).unwrap_or_default();
+    let Some(platform) = platforms.find(|platform| board.is_empty() || platform.name == board) else {
+        return Err(format!("{BOARD}={board}: {target} has no such board").into());
     };
     println!("cargo::rustc-cfg=sidecore_native");
     println!("cargo::rustc-cfg=sidecore_platform={:?}", platform.name);

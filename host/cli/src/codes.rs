@@ -84,7 +84,7 @@ sidecore_remoteproc::codes! {
         "The message has the reason; `sidecore dump list` has the dumps that are there.";
     error 626 SOC "soc"
         "The system-on-chip cannot be run."
-        "The message has the reason. It is QEMU's: apt install qemu-system-arm; the kernel is one for 32-bit Arm.";
+        "The message has the reason. It is QEMU's: apt install qemu-system-arm qemu-system-misc; the kernel is one for 32-bit Arm.";
 }
 
 /// The tables of all crates.

@@ -301,7 +301,12 @@ impl Drop for Child {
 /// Lets a stub or warden begin on its own: it dies when its parent does (which has to be single-threaded: the
 /// kernel means the thread), if `parent` is still its parent; `false` if that is gone already.
 pub fn die_with_parent(parent: i32) -> bool {
-    let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    end_with_parent(parent, Signal::KILL)
+}
+
+/// As [`die_with_parent`], by another signal.
+pub(crate) fn end_with_parent(parent: i32, signal: Signal) -> bool {
+    let set = rustix::process::set_parent_process_death_signal(Some(signal)).is_ok();
     set && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
 }
 

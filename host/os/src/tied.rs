@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
-use std::io::PipeReader;
+use std::io::{IsTerminal as _, PipeReader};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -17,7 +17,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 
-use crate::{End, EventFd, Refused, die_with_parent, poll_until};
+use crate::child::end_with_parent;
+use crate::{End, EventFd, Refused, poll_until};
 
 /// Bytes that are kept of what a program says: the last ones.
 const WORDS: usize = 16 << 10;
@@ -56,15 +57,41 @@ impl Tied {
     /// # Errors
     /// The program cannot be executed, or there is no room for a process or thread.
     pub fn spawn(program: &Path, arguments: &[OsString], inherited: Vec<OwnedFd>) -> Result<Self, Refused> {
-        let operation = "start a program (execve)";
-        let refused = |error: &io::Error| Refused { operation, errno: errno(error) };
-        let (words, writer) = io::pipe().map_err(|error| refused(&error))?;
-        let other_writer = writer.try_clone().map_err(|error| refused(&error))?;
+        let (words, writer) = io::pipe().map_err(|error| not_started(&error))?;
+        let other_writer = writer.try_clone().map_err(|error| not_started(&error))?;
         let mut command = Command::new(program);
         command.args(arguments).current_dir("/").process_group(0);
         command.stdin(Stdio::null()).stdout(writer).stderr(other_writer);
+        Self::start(command, words, Signal::KILL, inherited)
+    }
+
+    /// As [`spawn`](Self::spawn), but on this process' standard input, output and error, and in its process group and
+    /// directory. No words are kept. On a terminal it is asked to end (`SIGTERM`) when this process dies, for it may have
+    /// modes of the terminal to give back.
+    ///
+    /// # Errors
+    /// As of [`spawn`](Self::spawn).
+    pub fn spawn_here(
+        program: &Path,
+        arguments: &[OsString],
+        inherited: Vec<OwnedFd>,
+    ) -> Result<Self, Refused> {
+        // The pipe's other end is closed, so that nothing is ever said.
+        let (words, _) = io::pipe().map_err(|error| not_started(&error))?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let signal = if io::stdin().is_terminal() { Signal::TERM } else { Signal::KILL };
+        Self::start(command, words, signal, inherited)
+    }
+
+    fn start(
+        mut command: Command,
+        words: PipeReader,
+        signal: Signal,
+        inherited: Vec<OwnedFd>,
+    ) -> Result<Self, Refused> {
         let parent = std::process::id() as i32;
-        let prepare = move || prepare(parent, &inherited).map_err(io::Error::from);
+        let prepare = move || prepare(parent, signal, &inherited).map_err(io::Error::from);
         // SAFETY: between fork and exec it makes system calls only: nothing is allocated, locked or freed.
         unsafe { command.pre_exec(prepare) };
 
@@ -75,8 +102,8 @@ impl Tied {
         let keeper = thread::Builder::new().name("sidecore-keeper".to_owned()).stack_size(256 << 10);
         let kept = keeper.spawn(move || keep(command, words, &tell, &theirs));
         kept.map_err(|error| Refused { operation: "start a thread (clone)", errno: errno(&error) })?;
-        let (pid, handle) =
-            told.recv().map_err(|_| Refused { operation, errno: Errno::CHILD })?.map_err(|e| refused(&e))?;
+        let lost = io::Error::from(Errno::CHILD);
+        let (pid, handle) = told.recv().unwrap_or(Err(lost)).map_err(|error| not_started(&error))?;
         Ok(Self { pid, handle, shared })
     }
 
@@ -95,6 +122,12 @@ impl Tied {
         // Refused only where the system has no memory for it; then the answer is what is known.
         let _ = poll_until(&mut [PollFd::new(&self.shared.ended, PollFlags::IN)], Some(deadline));
         self.ending()
+    }
+
+    /// Asks the program to end, by `SIGTERM`.
+    pub fn terminate(&self) {
+        // The only refusal is that it is gone already.
+        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
     }
 
     /// Kills the program and waits until it is gone.
@@ -132,8 +165,8 @@ impl Drop for Tied {
 }
 
 /// What the new process does before it becomes the program.
-fn prepare(parent: i32, inherited: &[OwnedFd]) -> Result<(), Errno> {
-    if !die_with_parent(parent) {
+fn prepare(parent: i32, signal: Signal, inherited: &[OwnedFd]) -> Result<(), Errno> {
+    if !end_with_parent(parent, signal) {
         return Err(Errno::SRCH);
     }
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
@@ -206,6 +239,10 @@ fn end(status: ExitStatus) -> End {
     status.signal().map_or(End::Exited(status.code().unwrap_or(-1)), End::Killed)
 }
 
+fn not_started(error: &io::Error) -> Refused {
+    Refused { operation: "start a program (execve)", errno: errno(error) }
+}
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }
@@ -257,6 +294,23 @@ mod tests {
         let text = io::read_to_string(reader).unwrap();
         assert_eq!(text, "0\n");
         assert_eq!(program.wait(soon()).unwrap().how, End::Killed(6));
+    }
+
+    #[test]
+    fn a_program_here_has_our_directory_and_group_and_can_be_asked_to_end() {
+        let here = std::env::current_dir().unwrap();
+        let group = rustix::process::getpgrp().as_raw_nonzero();
+        let script = format!(
+            "trap 'exit 4' TERM; [ \"$PWD\" = '{}' ] && [ $(cut -d' ' -f5 /proc/$$/stat) = {group} ] || exit 3
+             while :; do sleep 0.01; done",
+            here.display()
+        );
+        let program =
+            Tied::spawn_here(Path::new("/bin/sh"), &["-c".into(), script.into()], Vec::new()).unwrap();
+        assert!(program.wait(Instant::now() + Duration::from_millis(300)).is_none());
+        program.terminate();
+        let ending = program.wait(soon()).unwrap();
+        assert_eq!((ending.how, &*ending.words), (End::Exited(4), ""));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! QEMU's control sockets: QMP, and qtest for interrupts.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
+/// Bytes of the longest line that is read.
+const LINE: usize = 1 << 20;
+/// Lines that nobody asked for and that are read at a time.
+const UNASKED: usize = 64;
 
 /// QEMU went, or says what it never should.
 #[derive(Debug, thiserror::Error)]
@@ -19,28 +23,37 @@ pub(crate) struct Lost(pub(crate) String);
 #[derive(Debug)]
 pub(crate) struct Control {
     qmp: BufReader<UnixStream>,
+    /// The part of QMP's next line that came.
+    line: Vec<u8>,
+    /// The machine was reset since that was looked at last.
+    was_reset: bool,
     qtest: UnixStream,
     /// The path of the interrupt controller in QEMU's tree of objects.
-    gic: String,
+    controller: String,
 }
 
 impl Control {
-    /// Connects to both sockets, which come in their own time.
-    pub(crate) fn open(folder: &Path, alive: &mut dyn FnMut() -> bool) -> Result<Self, Lost> {
+    /// Connects to both sockets, which come in their own time. `controller` is the type of the interrupt controller.
+    pub(crate) fn open(
+        folder: &Path,
+        controller: &str,
+        alive: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, Lost> {
         let qmp = connect(&folder.join("qmp"), alive)?;
         let qtest = connect(&folder.join("qtest"), alive)?;
         // Its answers are read whenever there are any, and never waited for.
         qtest.set_nonblocking(true).map_err(lost)?;
         qmp.set_read_timeout(Some(ANSWER)).map_err(lost)?;
-        let mut control = Self { qmp: BufReader::new(qmp), qtest, gic: String::new() };
-        control.line()?;
+        let qmp = BufReader::new(qmp);
+        let mut control = Self { qmp, line: Vec::new(), was_reset: false, qtest, controller: String::new() };
+        control.answer()?;
         control.ask("qmp_capabilities", &Value::Null)?;
         let objects = control.ask("qom-list", &json!({ "path": "/machine/unattached" }))?;
-        let is_gic = |object: &&Value| object["type"] == "child<arm_gic>";
-        let name =
-            objects.as_array().and_then(|all| all.iter().find(is_gic)).and_then(|gic| gic["name"].as_str());
-        let name = name.ok_or_else(|| Lost("it has no interrupt controller".to_owned()))?;
-        control.gic = format!("/machine/unattached/{name}");
+        let is_it = |object: &&Value| object["type"] == format!("child<{controller}>");
+        let name = objects.as_array().and_then(|all| all.iter().find(is_it));
+        let name = name.and_then(|object| object["name"].as_str());
+        let name = name.ok_or_else(|| Lost(format!("it has no interrupt controller {controller}")))?;
+        control.controller = format!("/machine/unattached/{name}");
         Ok(control)
     }
 
@@ -49,17 +62,46 @@ impl Control {
         self.ask("cont", &Value::Null).map(drop)
     }
 
-    /// Raises a shared interrupt for a moment.
+    /// Holds the machine.
+    pub(crate) fn hold(&mut self) -> Result<(), Lost> {
+        self.ask("stop", &Value::Null).map(drop)
+    }
+
+    /// Resets a machine that is held, its memory but for the device tree excepted.
+    pub(crate) fn reset(&mut self) -> Result<(), Lost> {
+        // Whatever was said of earlier resets is read with its answer.
+        self.ask("query-status", &Value::Null)?;
+        self.was_reset = false;
+        self.ask("system_reset", &Value::Null)?;
+        while !self.was_reset {
+            self.answer()?;
+        }
+        Ok(())
+    }
+
+    /// Raises an interrupt for a moment.
     pub(crate) fn pulse(&mut self, interrupt: u32) -> Result<(), Lost> {
-        let line = |level: u32| format!("set_irq_in {} unnamed-gpio-in {interrupt} {level}\n", self.gic);
-        let both = line(1) + &line(0);
+        let both = self.level(interrupt, 1) + &self.level(interrupt, 0);
+        self.order(&both)
+    }
+
+    /// Raises an interrupt, and leaves it at that.
+    pub(crate) fn raise(&mut self, interrupt: u32) -> Result<(), Lost> {
+        self.order(&self.level(interrupt, 1))
+    }
+
+    fn level(&self, interrupt: u32, level: u32) -> String {
+        format!("set_irq_in {} unnamed-gpio-in {interrupt} {level}\n", self.controller)
+    }
+
+    fn order(&mut self, lines: &str) -> Result<(), Lost> {
         self.drain()?;
-        let mut rest = both.as_bytes();
+        let mut rest = lines.as_bytes();
         let end = Instant::now() + ANSWER;
         while !rest.is_empty() {
             match self.qtest.write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < end => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
                     self.drain()?;
                     thread::sleep(Duration::from_micros(50));
                 }
@@ -74,15 +116,33 @@ impl Control {
         let mut answers = [0; 4096];
         loop {
             match self.qtest.read(&mut answers) {
-                Ok(0) => return Err(Lost("it ended".to_owned())),
+                Ok(0) => return Err(ended()),
                 Ok(len) if answers[..len].windows(4).any(|word| word == b"FAIL") => {
                     return Err(Lost("it knows no such interrupt".to_owned()));
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(lost(error)),
             }
         }
+    }
+
+    /// Reads what QMP says unasked, for QEMU keeps it until then: a machine may reset itself as often as it likes.
+    pub(crate) fn listen(&mut self) -> Result<(), Lost> {
+        self.qmp.get_ref().set_nonblocking(true).map_err(lost)?;
+        let mut heard = Ok(());
+        for _ in 0..UNASKED {
+            match self.line() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(lost) => {
+                    heard = Err(lost);
+                    break;
+                }
+            }
+        }
+        self.qmp.get_ref().set_nonblocking(false).map_err(lost)?;
+        heard
     }
 
     fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value, Lost> {
@@ -92,7 +152,7 @@ impl Control {
         }
         self.qmp.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
         loop {
-            let line = self.line()?;
+            let line = self.answer()?;
             if let Some(error) = line.get("error") {
                 return Err(Lost(format!("{command}: {}", error["desc"])));
             }
@@ -102,13 +162,28 @@ impl Control {
         }
     }
 
-    fn line(&mut self) -> Result<Value, Lost> {
-        let mut line = String::new();
-        let len = (&mut self.qmp).take(1 << 20).read_line(&mut line).map_err(lost)?;
-        match len {
-            0 => Err(Lost("it ended".to_owned())),
-            _ => serde_json::from_str(&line).map_err(|error| Lost(format!("it says {line:?}: {error}"))),
+    /// The next line, which comes soon.
+    fn answer(&mut self) -> Result<Value, Lost> {
+        self.line()?.ok_or_else(|| Lost(format!("no answer within {ANSWER:?}")))
+    }
+
+    /// The next line, if it came within the stream's patience.
+    fn line(&mut self) -> Result<Option<Value>, Lost> {
+        let room = LINE.saturating_sub(self.line.len()) as u64;
+        match (&mut self.qmp).take(room).read_until(b'\n', &mut self.line) {
+            Ok(_) if self.line.ends_with(b"\n") => {}
+            Ok(_) if self.line.len() < LINE => return Err(ended()),
+            Ok(_) => return Err(Lost("it says more than fits into a line".to_owned())),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(lost(error)),
         }
+        let line = std::mem::take(&mut self.line);
+        let value: Value = serde_json::from_slice(&line)
+            .map_err(|error| Lost(format!("it says {:?}: {error}", String::from_utf8_lossy(&line))))?;
+        self.was_reset |= value["event"] == "RESET";
+        Ok(Some(value))
     }
 }
 
@@ -124,5 +199,68 @@ fn connect(path: &Path, alive: &mut dyn FnMut() -> bool) -> Result<UnixStream, L
 }
 
 fn lost(error: std::io::Error) -> Lost {
-    Lost(error.to_string())
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => ended(),
+        _ => Lost(error.to_string()),
+    }
+}
+
+fn ended() -> Lost {
+    Lost("it ended".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Control over one who says this on QMP at once, and what it is told on qtest.
+    fn control(says: &str) -> (Control, UnixStream, UnixStream) {
+        let (qmp, mut theirs) = UnixStream::pair().unwrap();
+        let (qtest, their_qtest) = UnixStream::pair().unwrap();
+        qmp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        qtest.set_nonblocking(true).unwrap();
+        theirs.write_all(says.as_bytes()).unwrap();
+        let qmp = BufReader::new(qmp);
+        let control =
+            Control { qmp, line: Vec::new(), was_reset: false, qtest, controller: "/pic".to_owned() };
+        (control, theirs, their_qtest)
+    }
+
+    #[test]
+    fn a_reset_is_over_when_it_is_said_to_be() {
+        let says = "{\"event\": \"RESET\"}\n{\"return\": {}}\n{\"return\": {}}\n{\"event\": \"RESET\"}\n";
+        let (mut control, _theirs, _) = control(says);
+        control.reset().unwrap();
+        // An earlier one does not count.
+        let (mut control, _theirs, _) = super::tests::control(says.rsplit_once("{\"ev").unwrap().0);
+        assert_eq!(control.reset().unwrap_err().to_string(), "QEMU: no answer within 20s");
+    }
+
+    #[test]
+    fn a_line_may_come_in_pieces_and_nonsense_is_told() {
+        let (mut control, mut theirs, _) = control("{\"event\": \"X\"}\n{\"ret");
+        control.listen().unwrap();
+        theirs.write_all(b"urn\": 1}\n").unwrap();
+        assert_eq!(control.ask("a", &Value::Null).unwrap(), 1);
+        theirs.write_all(b"hello\n").unwrap();
+        assert!(control.listen().unwrap_err().to_string().contains("hello"));
+        drop(theirs);
+        assert_eq!(control.listen().unwrap_err().to_string(), "QEMU: it ended");
+    }
+
+    #[test]
+    fn interrupts_are_orders_of_qtest_whose_answers_are_read() {
+        let (mut control, _theirs, mut qtest) = control("");
+        qtest.write_all(b"OK\n").unwrap();
+        control.pulse(7).unwrap();
+        control.raise(8).unwrap();
+        let mut said = [0; 200];
+        let len = qtest.read(&mut said).unwrap();
+        let line = |interrupt, level| format!("set_irq_in /pic unnamed-gpio-in {interrupt} {level}\n");
+        assert_eq!(str::from_utf8(&said[..len]).unwrap(), line(7, 1) + &line(7, 0) + &line(8, 1));
+        qtest.write_all(b"FAIL Unknown device\n").unwrap();
+        assert_eq!(control.drain().unwrap_err().to_string(), "QEMU: it knows no such interrupt");
+        drop(qtest);
+        assert_eq!(control.drain().unwrap_err().to_string(), "QEMU: it ended");
+    }
 }

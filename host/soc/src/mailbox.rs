@@ -2,17 +2,20 @@
 //!
 //! Source: the STM32MP1's reference manual (RM0436, chapter 11) and Linux' `drivers/mailbox/stm32-ipcc.c`. Linux is
 //! processor 1. Its driver reads, changes and writes the set-and-clear register, so that it has to read as 0: what Linux
-//! wrote there is taken out of it.
+//! wrote there is taken out of it. The coprocessor is processor 2. One that executes something has the same registers, and
+//! sets bits of its set-and-clear register that are taken out of it in the same way.
 
 use sidecore_os::Registers;
 
 use crate::control::Lost;
+use crate::coprocessor::Turn;
 
 /// Registers, by offset.
 const CONTROL: usize = 0x0;
 const MASK: usize = 0x4;
 const SET_CLEAR: usize = 0x8;
 const TO_REMOTE: usize = 0xc;
+const FROM_REMOTE: usize = 0x18;
 const TO_LINUX: usize = 0x1c;
 const HARDWARE: usize = 0x3f0;
 const VERSION: usize = 0x3f4;
@@ -33,6 +36,15 @@ pub(crate) struct Mailbox {
     waiting: u32,
 }
 
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The channels that Linux filled, one bit each.
+    pub(crate) asked: u32,
+    /// Anybody wanted anything.
+    pub(crate) is_busy: bool,
+}
+
 impl Mailbox {
     pub(crate) fn new(registers: Registers) -> Self {
         registers.store(HARDWARE, CHANNELS);
@@ -40,35 +52,33 @@ impl Mailbox {
         Self { registers, received: 0, taken: 0, waiting: 0 }
     }
 
-    /// Does what Linux and the coprocessor asked for; `kicks` are the channels that the coprocessor kicks, one bit each,
-    /// `raise` raises an interrupt. The channels that Linux kicked.
+    /// Does what Linux and the coprocessor asked for, in the registers or, one bit for each channel, by `turn`; `raise`
+    /// raises an interrupt of Linux'.
     pub(crate) fn step(
         &mut self,
-        kicks: u32,
+        turn: Turn,
         raise: &mut dyn FnMut(u32) -> Result<(), Lost>,
-    ) -> Result<u32, Lost> {
+    ) -> Result<Step, Lost> {
         // Before the register below: Linux writes that one, then opens the mask.
         let (enabled, mask) = (self.registers.load(CONTROL), self.registers.load(MASK));
-        let asked = match self.registers.load(SET_CLEAR) {
-            0 => 0,
-            _ => self.registers.swap(SET_CLEAR, 0),
-        };
-        let (cleared, set) = (asked & 0xffff, asked >> 16);
+        let (linux, remote) = (self.take(SET_CLEAR), self.take(FROM_REMOTE));
+        let (cleared, set) = (linux & 0xffff, linux >> 16);
+
         let mut to_linux = self.registers.load(TO_LINUX) & !cleared;
         self.received &= !cleared;
-        self.taken &= !set;
-
-        // What Linux sends is taken at once: the rings have it.
-        self.registers.store(TO_REMOTE, 0);
-        self.waiting |= kicks;
+        self.waiting |= turn.kicks | remote >> 16;
         let free = self.waiting & !to_linux;
         to_linux |= free;
         self.waiting &= !free;
         self.registers.store(TO_LINUX, to_linux);
 
+        // Emptied before it is filled: who empties a channel means what he saw there.
+        let to_remote = self.registers.load(TO_REMOTE) & !(turn.taken | remote & 0xffff) | set;
+        self.registers.store(TO_REMOTE, to_remote);
+
         let channels = (1 << CHANNELS) - 1;
         let received = if enabled & 1 == 0 { 0 } else { to_linux & !mask & channels };
-        let taken = if enabled & (1 << 16) == 0 { 0 } else { !(mask >> 16) & channels };
+        let taken = if enabled & (1 << 16) == 0 { 0 } else { !to_remote & !(mask >> 16) & channels };
         if received & !self.received != 0 {
             raise(RECEIVED)?;
         }
@@ -76,13 +86,22 @@ impl Mailbox {
             raise(TAKEN)?;
         }
         (self.received, self.taken) = (received, taken);
-        Ok(set & channels)
+        Ok(Step { asked: set & channels, is_busy: linux != 0 || remote != 0 || turn.kicks != 0 })
+    }
+
+    /// What was written to a set-and-clear register.
+    fn take(&self, register: usize) -> u32 {
+        match self.registers.load(register) {
+            0 => 0,
+            _ => self.registers.swap(register, 0),
+        }
     }
 
     /// Forgets everything: the coprocessor was reset, and whoever waits for it need not.
     pub(crate) fn reset(&mut self) {
-        self.registers.store(TO_REMOTE, 0);
-        self.registers.store(TO_LINUX, 0);
+        for register in [TO_REMOTE, TO_LINUX, FROM_REMOTE] {
+            self.registers.store(register, 0);
+        }
         (self.received, self.taken, self.waiting) = (0, 0, 0);
     }
 }
@@ -101,27 +120,49 @@ mod tests {
         (mailbox, linux)
     }
 
-    /// A step: what Linux kicked, and the interrupts.
+    /// A step of a coprocessor that empties channels at once: what Linux kicked, and the interrupts.
     fn step(mailbox: &mut Mailbox, kicks: u32) -> (u32, Vec<u32>) {
+        slow_step(mailbox, kicks, u32::MAX)
+    }
+
+    fn slow_step(mailbox: &mut Mailbox, kicks: u32, taken: u32) -> (u32, Vec<u32>) {
         let mut raised = Vec::new();
-        let asked = mailbox.step(kicks, &mut |interrupt| {
+        let turn = Turn { kicks, taken, ..Turn::default() };
+        let step = mailbox.step(turn, &mut |interrupt| {
             raised.push(interrupt);
             Ok(())
         });
-        (asked.unwrap(), raised)
+        (step.unwrap().asked, raised)
     }
 
     #[test]
     fn a_message_of_linux_is_taken_and_said_to_be() {
         let (mut mailbox, linux) = mailbox();
-        linux.store(SET_CLEAR, 1 << 17);
-        linux.store(MASK, 0xfffd_0000);
-        assert_eq!(step(&mut mailbox, 0), (2, vec![TAKEN]));
-        assert_eq!((linux.load(SET_CLEAR), linux.load(TO_REMOTE)), (0, 0));
-        // The interrupt is an edge: it comes once for each message.
-        assert_eq!(step(&mut mailbox, 0), (0, vec![]));
-        linux.store(SET_CLEAR, 1 << 17);
-        assert_eq!(step(&mut mailbox, 0), (2, vec![TAKEN]));
+        for _ in 0..2 {
+            linux.store(SET_CLEAR, 1 << 17);
+            linux.store(MASK, 0xfffd_0000);
+            assert_eq!(slow_step(&mut mailbox, 0, 0), (2, vec![]));
+            assert_eq!((linux.load(SET_CLEAR), linux.load(TO_REMOTE)), (0, 2));
+            assert_eq!(slow_step(&mut mailbox, 0, 1), (0, vec![]));
+            // The interrupt is an edge: it comes once for each message.
+            assert_eq!(step(&mut mailbox, 0), (0, vec![TAKEN]));
+            assert_eq!((step(&mut mailbox, 0), linux.load(TO_REMOTE)), ((0, vec![]), 0));
+        }
+    }
+
+    #[test]
+    fn the_coprocessor_empties_and_fills_by_its_own_registers() {
+        let (mut mailbox, linux) = mailbox();
+        linux.store(SET_CLEAR, 3 << 16);
+        linux.store(MASK, 0xfffc_0000);
+        assert_eq!(slow_step(&mut mailbox, 0, 0), (3, vec![]));
+        linux.store(FROM_REMOTE, 1 << 16 | 2);
+        assert_eq!(slow_step(&mut mailbox, 0, 0), (0, vec![RECEIVED, TAKEN]));
+        assert_eq!((linux.load(FROM_REMOTE), linux.load(TO_REMOTE), linux.load(TO_LINUX)), (0, 1, 1));
+        // It empties what it saw, not what comes at the same time.
+        linux.store(FROM_REMOTE, 1);
+        linux.store(SET_CLEAR, 1 << 16);
+        assert_eq!((slow_step(&mut mailbox, 0, 0), linux.load(TO_REMOTE)), ((1, vec![]), 1));
     }
 
     #[test]
@@ -163,6 +204,7 @@ mod tests {
         let (mut mailbox, linux) = mailbox();
         linux.store(SET_CLEAR, 0xffff_0000);
         linux.store(MASK, 0);
-        assert_eq!(step(&mut mailbox, 0), (0x3f, vec![TAKEN]));
+        assert_eq!(step(&mut mailbox, 0), (0x3f, vec![]));
+        assert_eq!(step(&mut mailbox, 0), (0, vec![TAKEN]));
     }
 }

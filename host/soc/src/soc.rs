@@ -1,28 +1,33 @@
 //! The machine, put together.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::FdFlags;
-use rustix::process::{Pid, Signal, kill_process};
 use sidecore_os::{Lent, Registers};
+use sidecore_remoteproc::Firmware;
 use sidecore_vhost_user::Channel;
 
-use crate::control::{Control, Lost};
-use crate::coprocessor::{Coprocessor, Crasher};
+use crate::control::Lost;
+use crate::coprocessor::{Core, Crasher, Process, Riscv32, Turn, riscv32};
 use crate::mailbox::Mailbox;
+use crate::orders::{Order, Orders};
+use crate::qemu::{Machine, Qemu};
+use crate::{initrd, tree};
 
 /// The machine's memory, by Linux' addresses.
 pub(crate) const RAM: Range<u32> = 0x4000_0000..0x6000_0000;
+/// The part of it that is the coprocessor's, by Linux' addresses.
+const OWN: Range<u32> = 0x5000_0000..0x5010_0000;
 /// Where the registers lie that Linux and the coprocessor share.
 const SYSTEM: usize = 0x1020_0000;
 const RESET: usize = 0x1021_0000;
@@ -47,10 +52,31 @@ pub struct Config {
     pub append: String,
     /// Another device tree, as a blob, in place of [`tree`](crate::tree).
     pub tree: Option<PathBuf>,
-    /// The coprocessor runs already when Linux comes, which finds it `detached`.
+    /// What Linux finds to load if nobody names another file, and under this name; for a process there is one anyway.
+    pub firmware: Option<(String, Vec<u8>)>,
+    /// The coprocessor runs that already when Linux comes, which finds it `detached`.
     pub running: bool,
     /// QEMU.
     pub program: PathBuf,
+}
+
+/// What executes the firmware.
+#[derive(Debug)]
+pub enum Coprocessor {
+    /// This process, with these channels and a way to have it crash. It executes nothing of what Linux loads.
+    Process(Vec<Channel>, Crasher),
+    /// A 32-bit RISC-V core of another QEMU.
+    Riscv32(PathBuf),
+}
+
+impl Coprocessor {
+    /// What its addresses are above Linux'.
+    const fn shift(&self) -> u32 {
+        match self {
+            Self::Process(..) => 0,
+            Self::Riscv32(_) => riscv32::SHIFT,
+        }
+    }
 }
 
 /// Something that happened.
@@ -65,7 +91,15 @@ pub enum Event {
     /// Linux stopped it.
     Stopped,
     /// It crashed, and its watchdog told Linux.
-    Crashed,
+    Crashed {
+        /// What it died of.
+        why: String,
+    },
+    /// Its firmware ended, and it does nothing more; Linux knows of no such thing.
+    Ended {
+        /// The exit code.
+        code: i32,
+    },
     /// Its rings are of no use until it is started again.
     Broken {
         /// Why.
@@ -78,8 +112,11 @@ impl fmt::Display for Event {
         match self {
             Self::Started { count } => write!(f, "Linux started the coprocessor ({count})"),
             Self::Stopped => f.write_str("Linux stopped the coprocessor"),
-            Self::Crashed => f.write_str("the coprocessor crashed"),
-            Self::Broken { why } => write!(f, "the link is broken: {why}"),
+            Self::Crashed { why } => write!(f, "the coprocessor crashed: {why}"),
+            Self::Ended { code } => write!(f, "the coprocessor's firmware ended with exit code {code}"),
+            Self::Broken { why } => {
+                write!(f, "the coprocessor is of no use until it is started again: {why}")
+            }
         }
     }
 }
@@ -99,6 +136,17 @@ pub enum SocError {
     /// QEMU went in the middle of something, or did not answer.
     #[error("{0}")]
     Lost(String),
+    /// A file that it is made of cannot be read.
+    #[error("{}: {error}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The firmware that is to run already cannot.
+    #[error("the firmware cannot run: {0}")]
+    Firmware(String),
     /// There is no memory, or no folder for sockets.
     #[error("{what}: {error}")]
     System {
@@ -118,19 +166,21 @@ impl From<Lost> for SocError {
 /// A machine that runs, its console on our standard input and output.
 #[derive(Debug)]
 pub struct Soc {
-    qemu: Qemu,
-    control: Control,
+    linux: Qemu,
+    orders: Orders,
     mailbox: Mailbox,
-    coprocessor: Coprocessor,
-    crasher: Crasher,
+    core: Box<dyn Core>,
+    /// How often the coprocessor was started.
+    starts: u32,
 }
 
 impl Soc {
-    /// Makes the machine, with this process as its coprocessor, and starts it.
+    /// Makes the machine, and starts it.
     ///
     /// # Errors
-    /// QEMU cannot be run or does not take the kernel; there is no memory.
-    pub fn start(config: &Config, channels: Vec<Channel>, crasher: Crasher) -> Result<Self, SocError> {
+    /// QEMU cannot be run or does not take the kernel; a file cannot be read; there is no memory; the firmware that is to
+    /// run already cannot.
+    pub fn start(config: &Config, coprocessor: Coprocessor) -> Result<Self, SocError> {
         let system = |what| move |error: rustix::io::Errno| SocError::System { what, error: error.into() };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = memfd_create("sidecore-soc", flags).map_err(system("make the machine's memory"))?;
@@ -140,159 +190,160 @@ impl Soc {
             .map_err(|refused| SocError::System { what: refused.operation, error: refused.errno.into() })?;
         let registers = |at| Registers::new(&memory, at, 0x1000).expect("they are inside of the memory");
         let mailbox = Mailbox::new(registers(MAILBOX));
-        let mut coprocessor = Coprocessor::new(&memory, registers(SYSTEM), registers(RESET), channels);
+        let orders = Orders::new(registers(SYSTEM), registers(RESET));
 
+        let shift = coprocessor.shift();
+        let firmware = match (&config.firmware, &coprocessor) {
+            (None, Coprocessor::Process(..)) => Some((String::new(), crate::image())),
+            (firmware, _) => firmware.clone(),
+        };
+        let (mut linux, mut core): (_, Box<dyn Core>) = match coprocessor {
+            Coprocessor::Process(channels, crasher) => {
+                let linux = boot(config, &file, shift, firmware.as_ref())?;
+                (linux, Box::new(Process::new(&memory, channels, crasher)))
+            }
+            Coprocessor::Riscv32(program) => {
+                let linux = boot(config, &file, shift, firmware.as_ref())?;
+                let handed = file.try_clone().map_err(|error| SocError::System { what: "dup", error })?;
+                (linux, Box::new(Riscv32::new(program, handed, &memory)?))
+            }
+        };
+        let mut starts = 0;
         if config.running {
-            coprocessor.run_early();
+            let firmware = firmware.map(|(_, bytes)| bytes).unwrap_or_default();
+            let table = load(&memory, &firmware, shift).map_err(SocError::Firmware)?;
+            let mut trouble = None;
+            starts = 1;
+            core.start(starts, &mut |event| trouble = Some(event.to_string()));
+            if let Some(trouble) = trouble {
+                return Err(SocError::Firmware(trouble));
+            }
+            orders.say_running(table);
         }
-        let mut qemu = Qemu::spawn(config, &file)?;
-        let folder = qemu.folder.clone();
-        let mut control = Control::open(&folder, &mut || qemu.is_running())?;
-        control.run()?;
-        Ok(Self { qemu, control, mailbox, coprocessor, crasher })
+        linux.control.run()?;
+        Ok(Self { linux, orders, mailbox, core, starts })
     }
 
-    /// Is the coprocessor until the machine is turned off or `stop` is set; what QEMU's end was, if it ended.
+    /// Works the coprocessor and what is around it until the machine is turned off or `stop` is set; what QEMU's end was,
+    /// if it ended.
     ///
     /// # Errors
     /// QEMU does not answer.
     pub fn run(&mut self, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<Option<i32>, SocError> {
         let mut idle = 0_u32;
-        let mut kicks = 0;
+        let mut turn = Turn::default();
         while !stop.load(Ordering::Acquire) {
-            if self.coprocessor.obey(tell) {
-                self.mailbox.reset();
-                kicks = 0;
-            }
-            let asked = match self.mailbox.step(kicks, &mut |interrupt| self.control.pulse(interrupt)) {
-                Ok(asked) => asked,
-                Err(lost) => return self.ended(lost),
+            let is_busy = match self.step(&mut turn, tell) {
+                Ok(is_busy) => is_busy,
+                // QEMU went: by itself, if it says so soon.
+                Err(lost) => return self.linux.exit_code().map(Some).ok_or_else(|| lost.into()),
             };
-            let turn = self.coprocessor.turn(tell);
-            kicks = turn.kicks;
-            if self.crasher.take() {
-                self.coprocessor.crash();
-                tell(Event::Crashed);
-                if let Err(lost) = self.control.pulse(WATCHDOG) {
-                    return self.ended(lost);
-                }
-            }
-            if asked != 0 || turn.more || kicks != 0 {
+            if is_busy {
                 idle = 0;
                 continue;
             }
             idle = idle.saturating_add(1);
-            if idle.is_multiple_of(64)
-                && let Err(lost) = self.control.drain()
-            {
-                return self.ended(lost);
+            if idle.is_multiple_of(64) {
+                self.core.idle(tell);
+                if let Err(lost) = self.linux.control.drain() {
+                    return self.linux.exit_code().map(Some).ok_or_else(|| lost.into());
+                }
             }
             thread::sleep(if idle < IDLE_LOOKS { LOOK } else { IDLE_LOOK });
         }
         Ok(None)
     }
 
-    /// QEMU went: by itself, if it says so soon.
-    fn ended(&mut self, lost: Lost) -> Result<Option<i32>, SocError> {
-        for _ in 0..1000 {
-            if let Ok(Some(status)) = self.qemu.child.try_wait() {
-                return Ok(Some(status.code().unwrap_or(1)));
-            }
-            thread::sleep(Duration::from_millis(5));
+    /// Does once what everybody wants; whether anybody wanted anything.
+    fn step(&mut self, turn: &mut Turn, tell: &mut dyn FnMut(Event)) -> Result<bool, Lost> {
+        let ordered = self.orders.take();
+        let stops = ordered.reset || ordered.then == Some(Order::Stop);
+        if stops && self.core.stop(tell) {
+            tell(Event::Stopped);
         }
-        Err(lost.into())
+        if ordered.reset {
+            self.mailbox.reset();
+            *turn = Turn::default();
+        }
+        if ordered.then == Some(Order::Start) {
+            self.starts = self.starts.saturating_add(1);
+            self.core.start(self.starts, tell);
+            tell(Event::Started { count: self.starts });
+        }
+        let step = self.mailbox.step(*turn, &mut |interrupt| self.linux.control.pulse(interrupt))?;
+        *turn = self.core.turn(step.asked, tell);
+        if turn.crashed {
+            self.linux.control.pulse(WATCHDOG)?;
+        }
+        Ok(step.is_busy || turn.more || turn.kicks != 0)
     }
 }
 
-/// QEMU, and a folder for its sockets; both go with this.
-#[derive(Debug)]
-struct Qemu {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Qemu {
-    fn spawn(config: &Config, memory: &OwnedFd) -> Result<Self, SocError> {
-        let system = |what| move |error: io::Error| SocError::System { what, error };
-        let folder = folder().map_err(system("make a folder for QEMU's sockets"))?;
-        let blob = folder.join("tree");
-        fs::write(&blob, crate::tree()).map_err(system("write the device tree"))?;
-        // QEMU opens it again by that name.
-        rustix::io::fcntl_setfd(memory, FdFlags::empty())
-            .map_err(|error| SocError::System { what: "hand the memory on", error: error.into() })?;
-
-        let mut command = Command::new(&config.program);
-        let size = u64::from(RAM.end - RAM.start) >> 20;
-        let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-        command.args(["-M", "virt,memory-backend=ram", "-cpu", "cortex-a15", "-m", &size.to_string()]);
-        command
-            .arg("-object")
-            .arg(format!("memory-backend-file,id=ram,size={size}M,mem-path={path},share=on"));
-        command.args(["-accel", "tcg", "-qtest-log", "/dev/null", "-S", "-no-reboot", "-nic", "none"]);
+/// Makes the machine that Linux runs on, and holds it.
+fn boot(
+    config: &Config,
+    memory: &OwnedFd,
+    shift: u32,
+    firmware: Option<&(String, Vec<u8>)>,
+) -> Result<Qemu, SocError> {
+    let read = |path: &Path| fs::read(path).map_err(|error| SocError::Read { path: path.to_owned(), error });
+    let tree = config.tree.as_deref().map_or_else(|| Ok(tree(shift)), read)?;
+    let initrd = read(&config.initrd)?;
+    let initrd = match firmware {
+        Some((name, bytes)) => initrd::with_firmware(initrd, name, bytes),
+        None => initrd,
+    };
+    let machine = Machine {
+        program: &config.program,
+        kind: "virt",
+        controller: "arm_gic",
+        memory,
+        len: u64::from(RAM.end - RAM.start),
+        is_here: true,
+    };
+    Qemu::spawn(&machine, |folder| {
+        let (blob, archive) = (folder.join("tree"), folder.join("initrd"));
+        fs::write(&blob, tree)?;
+        fs::write(&archive, initrd)?;
+        let append = format!("console=ttyAMA0 panic=-1 {} {}", initrd::PATH, config.append);
         // Ctrl-C is the guest's.
-        command.args(["-display", "none", "-monitor", "none", "-chardev", "stdio,id=console,signal=off"]);
-        command.args(["-serial", "chardev:console"]);
-        for socket in ["qmp", "qtest"] {
-            let place = folder.join(socket);
-            command.arg(format!("-{socket}")).arg(format!("unix:{},server=on,wait=off", place.display()));
-        }
-        command.arg("-kernel").arg(&config.kernel).arg("-initrd").arg(&config.initrd);
-        command.arg("-dtb").arg(config.tree.as_ref().unwrap_or(&blob));
-        command.arg("-append").arg(format!("console=ttyAMA0 panic=-1 {}", config.append).trim_end());
-        let spawned = command.stdin(Stdio::inherit()).spawn();
-        match spawned {
-            Ok(child) => Ok(Self { child, folder }),
-            Err(error) => {
-                // It is empty but for the tree.
-                let _ = fs::remove_dir_all(&folder);
-                Err(SocError::Program { program: config.program.clone(), error })
-            }
-        }
-    }
-
-    fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
+        let mut words: Vec<OsString> = vec!["-chardev".into(), "stdio,id=console,signal=off".into()];
+        words.extend(["-serial", "chardev:console", "-cpu", "cortex-a15", "-no-reboot"].map(OsString::from));
+        words.extend(["-kernel".into(), config.kernel.clone().into(), "-initrd".into(), archive.into()]);
+        words.extend(["-dtb".into(), blob.into(), "-append".into(), append.trim_end().into()]);
+        Ok(words)
+    })
 }
 
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // It has ended already if all went well. Else it is asked first, for it has the terminal to give back.
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()).filter(|_| self.is_running()) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        for _ in 0..200 {
-            if !self.is_running() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
+/// Puts firmware where a boot loader would put it; where its resource table is, by the coprocessor's addresses.
+fn load(memory: &Arc<Lent>, firmware: &[u8], shift: u32) -> Result<u32, String> {
+    let firmware = Firmware::parse(firmware).map_err(|error| error.to_string())?;
+    let region = memory.region();
+    for segment in firmware.segments() {
+        let outside = |()| {
+            format!("segment {} at {:#x} lies in no memory of the coprocessor", segment.name, segment.at.0)
+        };
+        let at = place(segment.at.0, shift).ok_or(()).map_err(outside)?;
+        let len = usize::try_from(segment.memsz).map_err(|_| outside(()))?;
+        region.clear(at, len).and_then(|()| region.write(at, segment.bytes)).map_err(|_| outside(()))?;
     }
+    let table = firmware.table_section().and_then(|table| u32::try_from(table.at?.0).ok());
+    table.ok_or_else(|| "it has no resource table".to_owned())
 }
 
-/// A folder of our own, closed to others.
-fn folder() -> io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let base = if base.is_dir() { base } else { Path::new("/tmp").to_owned() };
-    let mut number = 0;
-    loop {
-        let folder = base.join(format!("sidecore-soc-{}-{number}", std::process::id()));
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => number += 1,
-            Err(error) => return Err(error),
-        }
-    }
+/// Where an address of the coprocessor's lies in the memory's file, if it is one of its own memory.
+fn place(address: u64, shift: u32) -> Option<usize> {
+    let address = u32::try_from(address).ok()?.checked_sub(shift)?;
+    OWN.contains(&address).then(|| offset(address))
+}
+
+/// Where an address of Linux' lies in the memory's file.
+pub(crate) const fn offset(address: u32) -> usize {
+    (address - RAM.start) as usize
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     /// So many bytes of memory as a machine's.
@@ -302,20 +353,46 @@ pub(crate) mod tests {
         Lent::map(file.as_fd(), 0, len).unwrap()
     }
 
-    #[test]
-    fn what_cannot_be_run_is_named_and_leaves_nothing() {
-        let config = Config {
-            kernel: "kernel".into(),
-            initrd: "initrd".into(),
+    fn config(program: &str) -> Config {
+        Config {
+            kernel: "/dev/null".into(),
+            initrd: "/dev/null".into(),
             append: String::new(),
             tree: None,
+            firmware: None,
             running: false,
-            program: "/nonexistent/qemu".into(),
-        };
-        let error = Soc::start(&config, Vec::new(), Crasher::default()).unwrap_err().to_string();
-        assert!(error.starts_with("/nonexistent/qemu: "), "{error}");
-        let config = Config { program: "/bin/false".into(), ..config };
-        let error = Soc::start(&config, Vec::new(), Crasher::default()).unwrap_err();
-        assert!(matches!(error, SocError::Lost(_)), "{error}");
+            program: program.into(),
+        }
+    }
+
+    fn process() -> Coprocessor {
+        Coprocessor::Process(Vec::new(), Crasher::default())
+    }
+
+    fn trouble(config: &Config) -> String {
+        Soc::start(config, process()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_run_or_read_is_named() {
+        assert!(trouble(&config("/nonexistent/qemu")).starts_with("/nonexistent/qemu: "));
+        let error = trouble(&config("/bin/false"));
+        assert!(error.starts_with("QEMU: "), "{error}");
+        let missing = Config { initrd: "/nonexistent/initrd".into(), ..config("/bin/false") };
+        assert!(trouble(&missing).starts_with("/nonexistent/initrd: "));
+        let missing = Config { tree: Some("/nonexistent/tree".into()), ..config("/bin/false") };
+        assert!(trouble(&missing).starts_with("/nonexistent/tree: "));
+    }
+
+    #[test]
+    fn firmware_is_loaded_where_the_coprocessor_has_its_memory() {
+        let memory = memory(0x1010_0000);
+        assert_eq!(load(&memory, &crate::image(), 0), Ok(0x5000_1000));
+        let mut table = vec![0; 0x100];
+        memory.region().read(offset(0x5000_1000), &mut table).unwrap();
+        assert_eq!(table, crate::image()[0xcc..0x1cc]);
+        let error = load(&memory, &crate::image(), riscv32::SHIFT).unwrap_err();
+        assert!(error.contains("at 0x50001000 lies in no memory of the coprocessor"), "{error}");
+        assert!(load(&memory, b"no ELF file", 0).is_err());
     }
 }

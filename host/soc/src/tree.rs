@@ -1,9 +1,9 @@
 //! The machine's device tree, as a blob (Devicetree Specification 0.4, chapter 5).
 
-/// The machine as Linux is to see it: QEMU's `virt`, with what an STM32MP1 has beside it. QEMU adds the command line and
-/// the initial file system.
+/// The machine as Linux is to see it: QEMU's `virt`, with what an STM32MP1 has beside it, and a coprocessor whose addresses
+/// are `shift` above Linux'. QEMU adds the command line and the initial file system.
 #[must_use]
-pub fn tree() -> Vec<u8> {
+pub fn tree(shift: u32) -> Vec<u8> {
     let mut tree = Tree::default();
     tree.node("", |root| {
         root.cells(2, 2);
@@ -14,7 +14,7 @@ pub fn tree() -> Vec<u8> {
         board(root);
         reserved(root);
         controllers(root);
-        coprocessor(root);
+        coprocessor(root, shift);
     });
     tree.finish()
 }
@@ -81,7 +81,8 @@ fn reserved(root: &mut Tree) {
         memory.cells(2, 2);
         memory.flag("ranges");
         let pools = [
-            ("mcuram@50000000", 0x5000_0000, 0x10_0000, CODE),
+            // The page behind it is the coprocessor's alone.
+            ("mcuram@50000000", 0x5000_0000, 0xf_f000, CODE),
             ("vdev0vring0@50100000", 0x5010_0000, 0x8000, VRING0),
             ("vdev0vring1@50108000", 0x5010_8000, 0x8000, VRING1),
             ("vdev0buffer@50110000", 0x5011_0000, 0x8_0000, BUFFERS),
@@ -94,10 +95,18 @@ fn reserved(root: &mut Tree) {
                 node.words("phandle", &[phandle]);
             });
         }
-        memory.node("registers@50200000", |node| {
-            node.words("reg", &[0, 0x5020_0000, 0, 0x10_0000]);
-            node.flag("no-map");
-        });
+        let others = [
+            ("page@500ff000", 0x500f_f000, 0x1000),
+            ("registers@50200000", 0x5020_0000, 0x10_0000),
+            // The device tree of a coprocessor that is another QEMU's.
+            ("tree@50e00000", 0x50e0_0000, 0x20_0000),
+        ];
+        for (name, at, len) in others {
+            memory.node(name, |node| {
+                node.words("reg", &[0, at, 0, len]);
+                node.flag("no-map");
+            });
+        }
     });
 }
 
@@ -126,8 +135,8 @@ fn controllers(root: &mut Tree) {
     });
 }
 
-/// The coprocessor, at the same addresses in its own eyes.
-fn coprocessor(root: &mut Tree) {
+/// The coprocessor, with the same memory, in its own eyes `shift` above.
+fn coprocessor(root: &mut Tree, shift: u32) {
     root.node("soc", |soc| {
         soc.text("compatible", &["simple-bus"]);
         soc.cells(1, 1);
@@ -136,7 +145,7 @@ fn coprocessor(root: &mut Tree) {
             bus.text("compatible", &["simple-bus"]);
             bus.cells(1, 1);
             bus.flag("ranges");
-            bus.words("dma-ranges", &[0x5000_0000, 0x5000_0000, 0x100_0000]);
+            bus.words("dma-ranges", &[0x5000_0000 + shift, 0x5000_0000, 0x100_0000]);
             bus.node("m4@50000000", |node| {
                 node.text("compatible", &["st,stm32mp1-m4"]);
                 node.words("reg", &[0x5000_0000, 0x10_0000]);
@@ -276,10 +285,10 @@ mod tests {
 
     #[test]
     fn the_blob_is_one_tree_from_its_header_to_its_end() {
-        let blob = tree();
+        let blob = tree(0x4000_0000);
         assert_eq!((word(&blob, 0), word(&blob, 4) as usize), (0xd00d_feed, blob.len()));
         assert_eq!(word(&blob, 12) + word(&blob, 32), word(&blob, 4));
         assert_eq!(word(&blob, 8) + word(&blob, 36), word(&blob, 12));
-        assert_eq!(walk(&blob), (22, 0));
+        assert_eq!(walk(&blob), (24, 0));
     }
 }

@@ -3,7 +3,8 @@
 //! It mounts what it looks at, tries what the kernel's rpmsg and the device side of sidecore do together, says on the
 //! console what came of it, as test programs do, and powers off. What it is to do stands on the kernel's command line,
 //! whose words reach it as its environment: `measure=N` measures N round trips instead, `soc=1` tries a remote processor
-//! with the command that lies beside it, `soc=running` one that runs already, and `shell=1` gives whoever sits at the console a shell.
+//! with the command that lies beside it, `soc=running` one that runs already (`coprocessor=` says what it is), and `shell=1`
+//! gives whoever sits at the console a shell.
 
 mod checks;
 mod endpoint;

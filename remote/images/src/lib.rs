@@ -4,7 +4,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use sidecore_firmware::{Arguments, Connection, Console, Error, Remote};
+use sidecore_firmware::{Arguments, Connection, Console, Endpoint, Error, LinkError, Message, Remote};
 
 /// Runs an image as a program: connects, opens the console, reads the command line, and tells the main side the exit
 /// code. An error is printed and makes the exit code 1.
@@ -61,6 +61,25 @@ impl<'b> Line<'b> {
 pub fn usage(console: &mut Console<'_, '_>, text: &str) -> Result<i32, Error> {
     console.print_error(format_args!("usage: {text}\n")).wait()?;
     Ok(2)
+}
+
+/// Sends a message back to where it came from: copies it from the buffer that it came in to the one that it goes in.
+///
+/// # Errors
+/// It is longer than the buffers in this direction, or the link is down.
+pub fn send_back(endpoint: &Endpoint<'_, '_>, message: &Message<'_, '_>) -> Result<(), Error> {
+    let mut answer = endpoint.reserve_to(message.src()).wait()?;
+    let mut piece = [0; 256];
+    let mut at = 0;
+    while at < message.len() {
+        let len = piece.len().min(message.len() - at);
+        let Some(piece) = piece.get_mut(..len) else { return Err(LinkError::Closed.into()) };
+        message.read(at, piece)?;
+        answer.write(at, piece)?;
+        at += len;
+    }
+    answer.send()?;
+    Ok(())
 }
 
 /// Nanoseconds, displayed as microseconds with two decimals.

@@ -1,24 +1,30 @@
 //! `sidecore soc`: a whole system-on-chip, with a console.
 
-use std::path::PathBuf;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::ValueHint;
-use sidecore_soc::{Config, Crasher, Soc, SocError};
+use clap::{ValueEnum, ValueHint};
+use sidecore_remoteproc::firmware::Machine;
+use sidecore_soc::{Config, Coprocessor, Crasher, Soc, SocError};
 
 use crate::codes;
 use crate::failure::{Failure, Outcome};
+use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::output::note;
 
 /// Boot a Linux kernel on a system-on-chip with a coprocessor that its own remoteproc drives
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The machine is QEMU's 32-bit Arm `virt` with an STM32MP1's mailbox, whose coprocessor is this process: Linux' stock drivers \
-stm32_rproc and stm32-ipcc load the firmware that --write-firmware writes, and find the channels rpmsg-raw, rpmsg-tty and \
-rpmsg-echo, and one that crashes it, rpmsg-crash. Its console is this terminal.")]
+The machine is QEMU's 32-bit Arm `virt` with an STM32MP1's mailbox, and Linux' stock drivers stm32_rproc and stm32-ipcc drive \
+its coprocessor. That is a 32-bit RISC-V core, which executes what Linux loads: `cargo xtask images --target \
+riscv32imac-unknown-none-elf` builds images for it into target/images/riscv32-soc. Or it is this process, which loads nothing but \
+a table (--write-firmware) and has the channels rpmsg-raw, rpmsg-tty and rpmsg-echo, and one that crashes it, rpmsg-crash. The \
+console is this terminal.")]
 pub(crate) struct Args {
     /// The kernel, for 32-bit Arm: vmlinuz of Debian's linux-image-armmp, or one of your own
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "firmware")]
@@ -32,10 +38,16 @@ pub(crate) struct Args {
     /// Another device tree, as a blob
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     tree: Option<PathBuf>,
+    /// What executes the firmware [default: riscv32, where there is a qemu-system-riscv32; else process]
+    #[arg(long, value_name = "KIND")]
+    coprocessor: Option<Kind>,
+    /// Put that firmware where Linux finds it: `echo start > /sys/class/remoteproc/remoteproc0/state` in the guest starts it
+    #[arg(long = "firmware", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    given: Option<OsString>,
     /// Have the coprocessor run already when Linux comes, as if a boot loader had started it: `detached`
     #[arg(long)]
     running: bool,
-    /// Write the firmware that the coprocessor is started with, and boot nothing
+    /// Write the firmware with which a process is started as coprocessor, and boot nothing
     #[arg(long = "write-firmware", value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "kernel")]
     firmware: Option<PathBuf>,
     /// Tell on the standard error what happens to the coprocessor
@@ -43,8 +55,18 @@ pub(crate) struct Args {
     verbose: bool,
 }
 
-/// The machine's emulator.
+/// What a coprocessor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// This process, which executes nothing.
+    Process,
+    /// A core of another QEMU.
+    Riscv32,
+}
+
+/// The machine's emulator, and the coprocessor's.
 const PROGRAM: &str = "qemu-system-arm";
+const RISCV32: &str = "qemu-system-riscv32";
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.firmware {
@@ -58,12 +80,25 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (Some(kernel), Some(initrd)) = (args.kernel.clone(), args.initrd.clone()) else {
         unreachable!("clap demands both");
     };
-    let failed = |error: SocError| Failure::new(codes::SOC, "cannot run the system-on-chip").because(error);
+    let what = "cannot run the system-on-chip";
+    let failed = |error: SocError| Failure::new(codes::SOC, what).because(error);
+    let kind = args.coprocessor.unwrap_or(if is_installed(RISCV32) { Kind::Riscv32 } else { Kind::Process });
+    let firmware = args.given.as_deref().map(Image::open).transpose()?;
+    if let Some(image) = &firmware {
+        let firmware = image.firmware()?;
+        if kind == Kind::Riscv32 {
+            firmware.check_machine(&[Machine::RISCV32]).map_err(|error| image.refused(&error))?;
+        }
+    } else if kind == Kind::Riscv32 && args.running {
+        let why = "there is nothing that it could run: --firmware names it";
+        return Err(Failure::new(codes::SOC, what).because(why));
+    }
     let config = Config {
         kernel,
         initrd,
         append: args.append.clone(),
         tree: args.tree.clone(),
+        firmware: firmware.map(|image| (image.name, image.bytes.into_owned())),
         running: args.running,
         program: PROGRAM.into(),
     };
@@ -71,7 +106,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let stopped = Arc::clone(&stop);
     let interrupts = Interrupts::catch_by(move || stopped.store(true, Ordering::Release), true)?;
     let crasher = Crasher::default();
-    let mut soc = Soc::start(&config, sidecore_soc::channels(&crasher), crasher).map_err(failed)?;
+    let coprocessor = match kind {
+        Kind::Process => Coprocessor::Process(sidecore_soc::channels(&crasher), crasher),
+        Kind::Riscv32 => Coprocessor::Riscv32(RISCV32.into()),
+    };
+    let mut soc = Soc::start(&config, coprocessor).map_err(failed)?;
     let mut tell = |event| {
         if args.verbose {
             note(&event);
@@ -80,4 +119,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let ended = soc.run(&stop, &mut tell).map_err(failed)?;
     let code = ended.and_then(|code| u8::try_from(code).ok());
     Ok(interrupts.exit_code().or(code).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder: PathBuf| Path::new(&folder).join(program).is_file())
 }

@@ -22,6 +22,8 @@ use super::{Misbehaviour, Native, Platform, Sibling, ticks};
 pub trait Hardware {
     /// Addresses of the window that both sides share, the page first.
     const WINDOW: Range<usize>;
+    /// Where the main side has the window, if it names buffers by its own addresses in place of this processor's.
+    const SEEN_AT: Option<usize> = None;
     /// Where the other core's resource table lies, and the memory between the two.
     const SIBLING: Option<[Range<usize>; 2]> = None;
 
@@ -109,6 +111,19 @@ impl<H: Hardware> Board<H> {
         Some(unsafe { Region::from_raw(base, len as usize, ()) })
     }
 
+    /// Adds a shared memory at its addresses.
+    fn insert<const N: usize>(
+        map: &mut AddressMap<(), N>,
+        start: u64,
+        region: Region,
+    ) -> Result<(), MapError> {
+        if let Some(window) = H::SEEN_AT {
+            let at = window as u64 + (start - H::WINDOW.start as u64);
+            map.insert(DeviceAddr(at), region.clone())?;
+        }
+        map.insert(DeviceAddr(start), region)
+    }
+
     /// A memory that the other core has, too.
     fn sibling_region(place: &Range<usize>) -> Option<Region> {
         let base = NonNull::new(ptr::with_exposed_provenance_mut(place.start))?;
@@ -174,7 +189,7 @@ impl<H: Hardware> Platform for Board<H> {
     fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError> {
         if !self.is_filled {
             let start = (H::WINDOW.start + page::SIZE) as u64;
-            return map.insert(DeviceAddr(start), window::<H>());
+            return Self::insert(map, start, window::<H>());
         }
         for place in 0..page::MEMORIES_MAX {
             let at = page::MEMORIES + page::MEMORY_SIZE * place;
@@ -185,7 +200,7 @@ impl<H: Hardware> Platform for Board<H> {
                 break;
             }
             if let Some(region) = Self::shared_region(start, len) {
-                map.insert(DeviceAddr(start), region)?;
+                Self::insert(map, start, region)?;
             }
         }
         Ok(())

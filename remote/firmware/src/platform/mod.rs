@@ -8,13 +8,15 @@
 //! | --- | --- |
 //! | Linux on x86-64 and AArch64 | `sandbox`: a confined process that its main side observes |
 //! | `thumbv7em-none-eabihf` | `mps2`: a Cortex-M4F on Arm's MPS2 board (AN386) |
-//! | `riscv32imac-unknown-none-elf` | `riscv32_virt`: QEMU's machine for RV32IMAC |
+//! | `riscv32imac-unknown-none-elf` | `riscv32`: QEMU's machine for RV32IMAC |
 //! | `armv7r-none-eabihf` | `zcu102_r5`: a Cortex-R5F on Xilinx' ZCU102 |
 //! | `aarch64-unknown-none` | `aarch64_virt`: QEMU's machine for a Cortex-A53 |
 //! | `thumbv8m.main-none-eabihf` | `mps2`: a Cortex-M33 on Arm's MPS2 board (AN521) |
 //!
 //! What all boards have in common, which is much, is in `board`. Boards with two cores (or two boards on one memory) have
-//! firmware for each: built with `SIDECORE_CORE=1` in the environment it is for the second.
+//! firmware for each: built with `SIDECORE_CORE=1` in the environment it is for the second. And where a target has several
+//! boards, `SIDECORE_BOARD` names another than the first: `riscv32-soc` is the same core as the coprocessor of `sidecore
+//! soc`.
 
 use core::time::Duration;
 
@@ -43,8 +45,8 @@ pub mod board;
 pub mod mps2;
 #[cfg(sidecore_board)]
 mod register;
-#[cfg(sidecore_platform = "riscv32-virt")]
-pub mod riscv32_virt;
+#[cfg(any(sidecore_platform = "riscv32-virt", sidecore_platform = "riscv32-soc"))]
+pub mod riscv32;
 #[cfg(sidecore_platform = "zcu102-r5")]
 pub mod zcu102_r5;
 
@@ -59,8 +61,8 @@ pub type Native = board::Board<Machine>;
 use aarch64_virt::Virt as Machine;
 #[cfg(any(sidecore_platform = "mps2-an386", sidecore_platform = "mps2-an521"))]
 use mps2::Mps2 as Machine;
-#[cfg(sidecore_platform = "riscv32-virt")]
-use riscv32_virt::Virt as Machine;
+#[cfg(any(sidecore_platform = "riscv32-virt", sidecore_platform = "riscv32-soc"))]
+use riscv32::Virt as Machine;
 #[cfg(sidecore_platform = "zcu102-r5")]
 use zcu102_r5::RealTime as Machine;
 

@@ -2,7 +2,8 @@
 #![no_std]
 #![no_main]
 
-use sidecore_firmware::{Connection, Endpoint, Error, LinkError, Message, Remote, SendError, image, trace};
+use sidecore_firmware::{Connection, Error, Remote, SendError, image, trace};
+use sidecore_images::send_back;
 
 image! { main: main }
 
@@ -23,27 +24,11 @@ fn serve(connection: &Connection) -> Result<(), Error> {
     trace!("echo: announced at {:#x}", echo.addr());
     loop {
         let message = echo.receive().wait()?;
-        match answer(&echo, &message) {
+        match send_back(&echo, &message) {
             Ok(()) => {}
             // The main side's fault, and nobody else's.
             Err(error @ Error::Send(SendError::TooLong { .. })) => trace!("echo: {error}"),
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Copies the message from the buffer that it came in to the one that it goes back in.
-fn answer(echo: &Endpoint, message: &Message) -> Result<(), Error> {
-    let mut answer = echo.reserve_to(message.src()).wait()?;
-    let mut piece = [0; 256];
-    let mut at = 0;
-    while at < message.len() {
-        let len = piece.len().min(message.len() - at);
-        let Some(piece) = piece.get_mut(..len) else { return Err(LinkError::Closed.into()) };
-        message.read(at, piece)?;
-        answer.write(at, piece)?;
-        at += len;
-    }
-    answer.send()?;
-    Ok(())
 }

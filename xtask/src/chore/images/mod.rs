@@ -99,8 +99,12 @@ const TWO_CORES: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thu
 /// The images that are built for it.
 const FOR_SECOND_CORE: &[&str] = &["echo"];
 
+/// Another board of a target, for which all images are built, too.
+const OTHER_BOARDS: &[(&str, &str)] = &[("riscv32imac-unknown-none-elf", "riscv32-soc")];
+
 /// Builds all images for another instruction set; they lie in `target/images/<target>/firmware`, those for the second
-/// core of a board in `target/images/core-1/<target>/firmware`.
+/// core of a board in `target/images/core-1/<target>/firmware`, those for another board in
+/// `target/images/<board>/<target>/firmware`.
 fn build_for(step: &mut Step, target: &str) -> Result<()> {
     let toolchain = Toolchain::of(target)?;
     let cargo = |directory: &Path| {
@@ -115,7 +119,17 @@ fn build_for(step: &mut Step, target: &str) -> Result<()> {
         cargo.args(FOR_SECOND_CORE.iter().flat_map(|image| ["--bin", image]));
         step.run(cargo.env("SIDECORE_CORE", "1"))?;
     }
-    Ok(())
+    let others = OTHER_BOARDS.iter().filter(|(triple, _)| *triple == target);
+    others.into_iter().try_for_each(|(_, board)| build_for_board(step, target, board).map(drop))
+}
+
+/// Builds all images for one board of several that a target has; gives the folder that they are in.
+pub(crate) fn build_for_board(step: &mut Step, target: &str, board: &str) -> Result<PathBuf> {
+    let directory = directory()?.join(board);
+    let mut cargo = Toolchain::of(target)?.cargo_build(target, &[remapped()]);
+    cargo.args(["--profile", "firmware", "--manifest-path", MANIFEST, "--target-dir"]).arg(&directory);
+    step.run(cargo.arg("--bins").env("SIDECORE_BOARD", board))?;
+    Ok(directory.join(target).join("firmware"))
 }
 
 /// Builds one image for another instruction set as fast as the compiler can make it, in place of as small; gives the

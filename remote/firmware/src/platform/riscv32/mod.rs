@@ -1,7 +1,8 @@
 //! QEMU's `virt` machine with a 32-bit RISC-V core, in machine mode.
 //!
-//! The mailbox is the machine's UART, of the 16550 kind; its interrupt goes through the PLIC, the alarm is the CLINT's
-//! timer. Interrupts are never taken: a pending one ends the sleep, and that is all that they are for.
+//! The mailbox is the machine's UART, or that of the system-on-chip whose coprocessor it is; its interrupt goes through
+//! the PLIC, the alarm is the CLINT's timer. Interrupts are never taken: a pending one ends the sleep, and that is all
+//! that they are for.
 
 #![allow(unsafe_code)]
 
@@ -13,36 +14,23 @@ use riscv_rt::TrapFrame;
 use super::board::{self, Hardware};
 use super::register::Register;
 
+#[cfg(sidecore_platform = "riscv32-soc")]
+mod ipcc;
+#[cfg(sidecore_platform = "riscv32-virt")]
+mod uart;
+
+#[cfg(sidecore_platform = "riscv32-soc")]
+use ipcc as mailbox;
+#[cfg(sidecore_platform = "riscv32-virt")]
+use uart as mailbox;
+
 // The addresses are those of QEMU's hw/riscv/virt.c.
 
-/// The machine's one UART. Read: a byte that came. Written: one to be sent.
 // SAFETY: a register of the machine, used by this platform alone; so below.
-const DATA: Register<u8> = unsafe { Register::at(0x1000_0000) };
+const PRIORITY: Register = unsafe { Register::at(0x0C00_0000 + 4 * mailbox::SOURCE as usize) };
+/// One bit for each source: the word that has the mailbox's.
 // SAFETY: as above.
-const INTERRUPT_ENABLE: Register<u8> = unsafe { Register::at(0x1000_0001) };
-// SAFETY: as above.
-const FIFO_CONTROL: Register<u8> = unsafe { Register::at(0x1000_0002) };
-// SAFETY: as above.
-const LINE_CONTROL: Register<u8> = unsafe { Register::at(0x1000_0003) };
-// SAFETY: as above.
-const LINE_STATUS: Register<u8> = unsafe { Register::at(0x1000_0005) };
-
-const INTERRUPT_RECEIVED: u8 = 1 << 0;
-/// FIFOs on and empty; each byte that comes is told.
-const FIFO_CLEAR: u8 = 0b111;
-const EIGHT_BITS: u8 = 0b11;
-const RECEIVED: u8 = 1 << 0;
-const TRANSMITTER_EMPTY: u8 = 1 << 5;
-
-/// Bytes that are taken from the mailbox at a time. One is enough to know that the doorbell rang.
-const TAKEN: usize = 16;
-
-/// The UART's number at the PLIC.
-const SOURCE: u32 = 10;
-// SAFETY: as above.
-const PRIORITY: Register = unsafe { Register::at(0x0C00_0000 + 4 * SOURCE as usize) };
-// SAFETY: as above.
-const ENABLED: Register = unsafe { Register::at(0x0C00_2000) };
+const ENABLED: Register = unsafe { Register::at(0x0C00_2000 + 4 * (mailbox::SOURCE as usize / 32)) };
 // SAFETY: as above.
 const THRESHOLD: Register = unsafe { Register::at(0x0C20_0000) };
 /// Read: the number of what is pending, taken. Written: it is done.
@@ -66,34 +54,25 @@ const FREQUENCY: u64 = 10_000_000;
 pub struct Virt(());
 
 impl Hardware for Virt {
-    const WINDOW: Range<usize> = 0x8080_0000..0x8100_0000;
+    const WINDOW: Range<usize> = mailbox::WINDOW;
+    const SEEN_AT: Option<usize> = mailbox::SEEN_AT;
 
     fn start() -> Self {
-        LINE_CONTROL.write(EIGHT_BITS);
-        FIFO_CONTROL.write(FIFO_CLEAR);
-        INTERRUPT_ENABLE.write(INTERRUPT_RECEIVED);
+        mailbox::start();
         PRIORITY.write(1);
         THRESHOLD.write(0);
-        ENABLED.write(1 << SOURCE);
+        ENABLED.write(1 << (mailbox::SOURCE % 32));
         // SAFETY: interrupts stay off as a whole.
         unsafe { mie::set_mext() };
         Self(())
     }
 
     fn send(&self, byte: u8) {
-        if LINE_STATUS.read() & TRANSMITTER_EMPTY != 0 {
-            DATA.write(byte);
-        }
+        mailbox::send(byte);
     }
 
     fn listen(&self) {
-        // What is left in the UART after that is pending at the PLIC again at once.
-        for _ in 0..TAKEN {
-            if LINE_STATUS.read() & RECEIVED == 0 {
-                break;
-            }
-            DATA.read();
-        }
+        mailbox::forget();
         let pending = CLAIM.read();
         if pending != 0 {
             CLAIM.write(pending);

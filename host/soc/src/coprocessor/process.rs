@@ -1,4 +1,4 @@
-//! The coprocessor: this process, as Linux' `stm32_rproc` starts, stops and resets it.
+//! This process as the coprocessor: it works the rings, and executes nothing of what Linux loads.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sidecore_mem::{AddressMap, DeviceAddr};
-use sidecore_os::{Lent, Registers};
+use sidecore_os::Lent;
 use sidecore_rpmsg::Name;
 use sidecore_rpmsg::remote::{RemoteLink, attach};
 use sidecore_vhost_user::{Channel, Serve, Serving, Talk};
@@ -15,22 +15,9 @@ use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::table;
 use sidecore_wire::resource_table::{Entry, Table, vdev};
 
+use super::{Core, Turn};
 use crate::image::{TABLE, TABLE_LEN, TRACE, TRACE_LEN};
-use crate::soc::{Event, RAM};
-
-/// The register of the system controller by which Linux says start and stop, and is answered.
-const POWER: usize = 0x14;
-/// Its values: Linux writes the first two, we make the others of them.
-const START: u32 = 0;
-const STOP: u32 = 1;
-const STARTED: u32 = 2;
-const STOPPED: u32 = 3;
-
-/// The registers by which firmware that runs already tells Linux so: where its table lies, and the state of the core.
-const TABLE_AT: usize = 0x144;
-const CORE: usize = 0x148;
-/// The core runs.
-const CORE_RUNS: u32 = 2;
+use crate::soc::{Event, offset};
 
 type Link = RemoteLink<Box<dyn Fn(u16)>, Box<[Cell<u16>]>, Arc<Lent>, 1>;
 
@@ -69,14 +56,11 @@ pub fn channels(crasher: &Crasher) -> Vec<Channel> {
     channels
 }
 
-pub(crate) struct Coprocessor {
+pub(crate) struct Process {
     memory: Arc<Lent>,
-    system: Registers,
-    reset: Registers,
     channels: Vec<Channel>,
+    crasher: Crasher,
     running: Option<Running>,
-    /// How often it was started.
-    starts: u32,
     /// Kicks of the link, one bit for each channel of the mailbox, which has the number of the ring.
     kicks: Rc<Cell<u32>>,
 }
@@ -90,77 +74,19 @@ struct Running {
     crashed: bool,
 }
 
-/// What a turn came to.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Turn {
-    /// The channels to be kicked, one bit each.
-    pub(crate) kicks: u32,
-    /// There is more to do.
-    pub(crate) more: bool,
-}
-
-impl fmt::Debug for Coprocessor {
+impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coprocessor").field("starts", &self.starts).finish_non_exhaustive()
+        f.debug_struct("Process").finish_non_exhaustive()
     }
 }
 
-impl Coprocessor {
-    pub(crate) fn new(
-        memory: &Arc<Lent>,
-        system: Registers,
-        reset: Registers,
-        channels: Vec<Channel>,
-    ) -> Self {
-        system.store(POWER, STOPPED);
-        Self {
-            memory: Arc::clone(memory),
-            system,
-            reset,
-            channels,
-            running: None,
-            starts: 0,
-            kicks: Rc::default(),
-        }
-    }
-
-    /// Runs before Linux does, as firmware that a boot loader started.
-    pub(crate) fn run_early(&mut self) {
-        // It is in the memory, whose size is ours.
-        let _ = self.memory.region().write(offset(TABLE), &crate::image::table());
-        self.system.store(TABLE_AT, TABLE);
-        self.system.store(CORE, CORE_RUNS);
-        self.system.store(POWER, STARTED);
-        self.starts += 1;
-        self.running = Some(self.boot());
-    }
-
-    /// Follows Linux' orders; whether it was reset.
-    pub(crate) fn obey(&mut self, tell: &mut dyn FnMut(Event)) -> bool {
-        // Power first, then reset: Linux resets, then starts, and a start must not be undone by the reset before it.
-        let power = self.system.load(POWER);
-        let was_reset = self.reset.load(0) & 1 != 0;
-        if was_reset {
-            // It clears itself.
-            self.reset.store(0, 0);
-            self.running = None;
-        }
-        match power {
-            START if self.system.replace(POWER, START, STARTED) => {
-                self.starts += 1;
-                self.running = Some(self.boot());
-                tell(Event::Started { count: self.starts });
-            }
-            STOP if self.system.replace(POWER, STOP, STOPPED) && self.running.take().is_some() => {
-                tell(Event::Stopped);
-            }
-            _ => {}
-        }
-        was_reset
+impl Process {
+    pub(crate) fn new(memory: &Arc<Lent>, channels: Vec<Channel>, crasher: Crasher) -> Self {
+        Self { memory: Arc::clone(memory), channels, crasher, running: None, kicks: Rc::default() }
     }
 
     /// Works its rings for a while.
-    pub(crate) fn turn(&mut self, tell: &mut dyn FnMut(Event)) -> Turn {
+    fn work(&mut self, tell: &mut dyn FnMut(Event)) -> Turn {
         let Some(running) = self.running.as_mut().filter(|running| !running.crashed) else {
             return Turn::default();
         };
@@ -178,7 +104,7 @@ impl Coprocessor {
         }
         let Some(serving) = &running.link else { return Turn::default() };
         match serving.turn(&mut running.talk) {
-            Ok(more) => Turn { kicks: self.kicks.take(), more },
+            Ok(more) => Turn { kicks: self.kicks.take(), more, ..Turn::default() },
             Err(error) => {
                 running.link = None;
                 tell(Event::Broken { why: error.to_string() });
@@ -186,19 +112,14 @@ impl Coprocessor {
             }
         }
     }
+}
 
-    /// Stops doing anything, as firmware that crashed.
-    pub(crate) fn crash(&mut self) {
-        if let Some(running) = &mut self.running {
-            running.crashed = true;
-        }
-    }
-
+impl Core for Process {
     /// Begins anew, as firmware at its entry point: says so in the trace, and finds the table that Linux loaded.
-    fn boot(&mut self) -> Running {
+    fn start(&mut self, count: u32, _: &mut dyn FnMut(Event)) {
         self.kicks.set(0);
         let region = self.memory.region();
-        let trace = format!("coprocessor: start {}\n\0", self.starts);
+        let trace = format!("coprocessor: start {count}\n\0");
         // Both are in the memory, whose size is ours.
         let _ = region.clear(offset(TRACE), TRACE_LEN);
         let _ = region.write(offset(TRACE), trace.as_bytes());
@@ -211,13 +132,26 @@ impl Coprocessor {
             })
         });
         let vdev = at.and_then(|at| table::Device::new(&region, offset(TABLE) + at).ok());
-        Running { vdev, talk: Talk::new(&mut self.channels), link: None, crashed: false }
+        let talk = Talk::new(&mut self.channels);
+        self.running = Some(Running { vdev, talk, link: None, crashed: false });
     }
-}
 
-/// Where a device address lies in the memory's file.
-const fn offset(address: u32) -> usize {
-    (address - RAM.start) as usize
+    fn stop(&mut self, _: &mut dyn FnMut(Event)) -> bool {
+        self.running.take().is_some()
+    }
+
+    fn turn(&mut self, _: u32, tell: &mut dyn FnMut(Event)) -> Turn {
+        let turn = self.work(tell);
+        let crashed = self.crasher.take() && self.running.is_some();
+        if let Some(running) = self.running.as_mut().filter(|_| crashed) {
+            running.crashed = true;
+            tell(Event::Crashed { why: "a message told it to".to_owned() });
+        }
+        // What Linux sends is taken at once: the rings have it.
+        Turn { taken: u32::MAX, crashed, ..turn }
+    }
+
+    fn idle(&mut self, _: &mut dyn FnMut(Event)) {}
 }
 
 fn bring_up(
@@ -227,7 +161,7 @@ fn bring_up(
     kicks: &Rc<Cell<u32>>,
 ) -> Result<Serving<Link>, String> {
     let mut map = AddressMap::<_, 1>::new();
-    let start = DeviceAddr(u64::from(RAM.start));
+    let start = DeviceAddr(u64::from(crate::soc::RAM.start));
     map.insert(start, memory.region()).map_err(|error| error.to_string())?;
     let num = registers.vring(0).map_err(|error| error.to_string())?.num.min(u32::from(u16::MAX)) as usize;
     let kicks = Rc::clone(kicks);
@@ -243,67 +177,45 @@ mod tests {
     use super::*;
     use crate::soc::tests::memory;
 
-    /// A coprocessor with the memory that its firmware lies in, and the two registers that Linux writes.
-    fn coprocessor() -> (Coprocessor, Registers, Registers) {
+    /// A coprocessor with the memory that its firmware lies in.
+    fn coprocessor() -> Process {
         let memory = memory(0x1000_4000);
         memory.region().write(offset(TABLE), &crate::image()[0xcc..0xcc + TABLE_LEN]).unwrap();
-        let registers = |at| Registers::new(&memory, at, 0x1000).unwrap();
-        let (system, reset) = (registers(0), registers(0x1000));
-        (Coprocessor::new(&memory, system.clone(), reset.clone(), Vec::new()), system, reset)
-    }
-
-    fn obey(coprocessor: &mut Coprocessor) -> (bool, Vec<Event>) {
-        let mut events = Vec::new();
-        let was_reset = coprocessor.obey(&mut |event| events.push(event));
-        (was_reset, events)
-    }
-
-    #[test]
-    fn orders_are_followed_and_acknowledged() {
-        let (mut coprocessor, system, reset) = coprocessor();
-        assert_eq!((obey(&mut coprocessor), system.load(POWER)), ((false, vec![]), STOPPED));
-        system.store(POWER, START);
-        assert_eq!(obey(&mut coprocessor), (false, vec![Event::Started { count: 1 }]));
-        assert_eq!((obey(&mut coprocessor), system.load(POWER)), ((false, vec![]), STARTED));
-        // Linux resets before it stops.
-        reset.store(0, 1);
-        system.store(POWER, STOP);
-        assert_eq!(obey(&mut coprocessor), (true, vec![]));
-        assert_eq!((system.load(POWER), reset.load(0)), (STOPPED, 0));
-    }
-
-    #[test]
-    fn a_start_is_not_undone_by_the_reset_before_it() {
-        let (mut coprocessor, system, reset) = coprocessor();
-        system.store(POWER, START);
-        obey(&mut coprocessor);
-        // Stopped and started again between two looks.
-        reset.store(0, 1);
-        system.store(POWER, START);
-        assert_eq!(obey(&mut coprocessor), (true, vec![Event::Started { count: 2 }]));
-        assert!(coprocessor.running.is_some());
+        Process::new(&memory, Vec::new(), Crasher::default())
     }
 
     #[test]
     fn firmware_begins_with_its_trace_and_finds_its_device() {
-        let (mut coprocessor, system, _) = coprocessor();
-        system.store(POWER, START);
-        obey(&mut coprocessor);
+        let mut coprocessor = coprocessor();
+        coprocessor.start(1, &mut |_| ());
         let mut trace = [0; 24];
         coprocessor.memory.region().read(offset(TRACE), &mut trace).unwrap();
         assert_eq!(&trace[..23], b"coprocessor: start 1\n\0\0");
         assert!(coprocessor.running.as_ref().unwrap().vdev.is_some());
         // Linux has not said that its driver is ready.
-        assert_eq!(coprocessor.turn(&mut |_| ()).kicks, 0);
-        coprocessor.crash();
-        assert_eq!(coprocessor.turn(&mut |_| ()).kicks, 0);
+        assert_eq!(coprocessor.turn(0, &mut |_| ()), Turn { taken: u32::MAX, ..Turn::default() });
+        assert!(coprocessor.stop(&mut |_| ()) && !coprocessor.stop(&mut |_| ()));
+    }
+
+    #[test]
+    fn a_crash_is_told_once_and_ends_all_work() {
+        let mut coprocessor = coprocessor();
+        coprocessor.start(1, &mut |_| ());
+        coprocessor.crasher.crash();
+        let mut events = Vec::new();
+        let crashes: Vec<bool> =
+            (0..3).map(|_| coprocessor.turn(0, &mut |event| events.push(event)).crashed).collect();
+        assert_eq!((crashes, events.len()), (vec![true, false, false], 1));
+        // One that does not run has nothing to crash.
+        coprocessor.stop(&mut |_| ());
+        coprocessor.crasher.crash();
+        assert!(!coprocessor.turn(0, &mut |_| ()).crashed);
     }
 
     #[test]
     fn rings_that_lie_nowhere_break_the_link_alone() {
-        let (mut coprocessor, system, _) = coprocessor();
-        system.store(POWER, START);
-        obey(&mut coprocessor);
+        let mut coprocessor = coprocessor();
+        coprocessor.start(1, &mut |_| ());
         // DRIVER_OK, with the rings at no address. The device's entry is the first one.
         let mut table = [0; TABLE_LEN];
         coprocessor.memory.region().read(offset(TABLE), &mut table).unwrap();
@@ -311,7 +223,7 @@ mod tests {
         coprocessor.memory.region().write(offset(TABLE) + entry + vdev::offset::STATUS, &[7]).unwrap();
         let mut events = Vec::new();
         for _ in 0..3 {
-            coprocessor.turn(&mut |event| events.push(event));
+            coprocessor.turn(0, &mut |event| events.push(event));
         }
         assert!(matches!(events[..], [Event::Broken { .. }]), "{events:?}");
     }

@@ -11,6 +11,11 @@ pub trait Serve: Send {
     /// sent, to where the message came from. It is called again only after the answer is on its way, so that a guest
     /// which takes no answers cannot have more than one of them kept.
     fn receive(&mut self, message: &[u8], answer: &mut Vec<u8>) -> bool;
+
+    /// Whether the channel is to go, once the answer is on its way.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// A kind of service that is built in.
@@ -48,8 +53,8 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "sample",
         channel: "rpmsg-client-sample",
-        summary: "an echo for the kernel's sample driver rpmsg_client_sample",
-        open: || Box::new(Echo),
+        summary: "an echo that goes on \"goodbye!\": for Linux' and OpenAMP's samples",
+        open: || Box::new(Sample { is_over: false }),
     },
     Service {
         name: "tty",
@@ -126,6 +131,22 @@ impl Serve for Echo {
     fn receive(&mut self, message: &[u8], answer: &mut Vec<u8>) -> bool {
         answer.extend_from_slice(message);
         true
+    }
+}
+
+/// OpenAMP's sample host ends when the channel is gone to which it said so.
+struct Sample {
+    is_over: bool,
+}
+
+impl Serve for Sample {
+    fn receive(&mut self, message: &[u8], answer: &mut Vec<u8>) -> bool {
+        self.is_over = message == b"goodbye!";
+        Echo.receive(message, answer)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 

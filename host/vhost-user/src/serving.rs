@@ -17,6 +17,8 @@ pub struct Talk {
     announced: usize,
     /// Nothing is announced any more.
     is_leaving: bool,
+    /// A channel that is over, and whose other side is to hear of that behind the answer.
+    going: Option<usize>,
     /// An answer that found no buffer: to be sent by an endpoint to an address before anything else is received.
     unsent: Option<(usize, u32)>,
     answer: Vec<u8>,
@@ -127,6 +129,15 @@ impl<L: Link> Serving<L> {
             }
             talk.unsent = None;
         }
+        if let Some(channel) = talk.going
+            && let Some((endpoint, (name, _))) = self.endpoints.get(channel).zip(talk.channels.get(channel))
+        {
+            match self.rpmsg.withdraw(*endpoint, name) {
+                Ok(()) => talk.going = None,
+                Err(SendError::Full) => return Ok(false),
+                Err(error) => return Err(broken(error)),
+            }
+        }
         while !talk.is_leaving
             && let Some((endpoint, (name, _))) =
                 self.endpoints.get(talk.announced).zip(talk.channels.get(talk.announced))
@@ -160,6 +171,9 @@ impl<L: Link> Serving<L> {
             talk.answer.clear();
             if service.receive(&talk.message, &mut talk.answer) {
                 talk.unsent = Some((channel, from));
+            }
+            if service.is_over() {
+                talk.going = Some(channel);
             }
         }
         Ok(true)

@@ -11,6 +11,7 @@ use sidecore_backends::shm::{self, Seat, Shm};
 use sidecore_os::guard_bus_errors;
 use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
+use sidecore_rpmsg::Name;
 use sidecore_vhost_user::Channel;
 use sidecore_wire::features::F_NS;
 
@@ -25,7 +26,7 @@ use crate::remote::{self, Place};
 #[command(after_help = "\
 Without messages it stays attached until the peer goes or Ctrl-C is pressed, and tells on the standard error what the \
 peer announces and takes back. With messages it sends one after the other to the service, prints each answer on a line \
-of its own, and leaves.
+of its own, tells the peer that its endpoint goes, and leaves.
 
 With --role remote it is the other end: it makes file and socket, waits for main sides, one after the other, and serves \
 them the channels that --service names, until Ctrl-C is pressed. A service goes by its own channel or, as CHANNEL=SERVICE, \
@@ -118,6 +119,10 @@ fn talk(args: &Args, processor: &Processor<Shm>, service: &str) -> Outcome {
         let bytes = bytes.map_err(|error| failed(args, codes::CONSOLE, &error))?;
         // From a peer: nothing in it may steer the terminal.
         print(&format!("{}\n", String::from_utf8_lossy(&bytes).escape_debug()))?;
+    }
+    // OpenAMP's programs end when they hear this. A peer that is gone already hears of nothing.
+    if let Ok(name) = Name::new(service) {
+        let _ = processor.withdraw(endpoint, &name);
     }
     Ok(ExitCode::SUCCESS)
 }

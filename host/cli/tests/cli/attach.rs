@@ -12,7 +12,7 @@ use std::time::Duration;
 use sidecore_mem::{AddressMap, DeviceAddr};
 use sidecore_os::{Lent, guard_bus_errors};
 use sidecore_rpmsg::remote::attach;
-use sidecore_rpmsg::{ADDR_ANY, Event, Name, Rpmsg, Slot};
+use sidecore_rpmsg::{ADDR_ANY, Announcement, Event, Name, Rpmsg, Slot};
 use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::table;
 use sidecore_wire::features::F_NS;
@@ -26,7 +26,7 @@ const LEN: u64 = 0x8_0000;
 struct Peer {
     file: PathBuf,
     socket: PathBuf,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Announcement>>>,
 }
 
 impl Peer {
@@ -71,12 +71,13 @@ fn make(path: &PathBuf) -> File {
     file
 }
 
-fn serve(file: &File, mut socket: UnixStream, answers: usize) {
+/// What it heard from the name service at last.
+fn serve(file: &File, mut socket: UnixStream, answers: usize) -> Vec<Announcement> {
     socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
     let region = Lent::map(file.as_fd(), 0, LEN).unwrap().region();
     let registers = table::Device::new(&region, 20).unwrap();
     let mut messages = None;
-    let mut answered = 0;
+    let (mut answered, mut heard, mut is_over) = (0, Vec::new(), false);
     while answered < answers {
         if registers.poll() == Change::Started {
             let mut map = AddressMap::<_, 32>::new();
@@ -90,27 +91,40 @@ fn serve(file: &File, mut socket: UnixStream, answers: usize) {
             messages = Some(rpmsg);
         }
         if let Some(rpmsg) = &messages {
-            while let Ok(Some(Event::Message(message))) = rpmsg.poll() {
+            while let Ok(Some(event)) = rpmsg.poll() {
+                let message = match event {
+                    Event::Message(message) => message,
+                    Event::Announcement(announcement) => {
+                        heard.push(announcement);
+                        continue;
+                    }
+                };
                 let mut payload = vec![0; message.len()];
                 message.read(0, &mut payload).unwrap();
                 message.reply(&payload.to_ascii_uppercase()).unwrap();
                 answered += 1;
             }
         }
-        // A kick, or the time for another look.
-        if let Ok(0) = socket.read(&mut [0; 64]) {
-            return;
+        if is_over {
+            break;
         }
+        // A kick, or the time for another look.
+        is_over = matches!(socket.read(&mut [0; 64]), Ok(0));
     }
+    heard
 }
 
 #[test]
 fn messages_go_to_a_peers_service_and_the_answers_are_printed() {
-    let peer = Peer::start("messages", usize::MAX);
+    let mut peer = Peer::start("messages", usize::MAX);
     let output = peer.attach().args(["--service", "echo", "one", "two\u{1b}[31m"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "ONE\nTWO\\u{1b}[31M\n");
     assert_eq!(output.status.code(), Some(0));
+    // Programs of OpenAMP's end when they are told so.
+    let heard = peer.thread.take().unwrap().join().unwrap();
+    let [told] = &heard[..] else { panic!("{heard:?}") };
+    assert!(told.is_destroy() && told.name.as_str() == Some("echo"), "{told:?}");
 }
 
 #[test]

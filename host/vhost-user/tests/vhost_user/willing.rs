@@ -33,6 +33,17 @@ fn a_guest_finds_every_channel_and_gets_every_message_back_whole() {
 }
 
 #[test]
+fn a_sample_goes_when_it_is_told_goodbye() {
+    let running = Running::start(&["sample"]);
+    let mut guest = Guest::boot(&running.path(), 0);
+    let endpoint = guest.channel("rpmsg-client-sample");
+    guest.round_trip(endpoint, b"hello world!");
+    guest.round_trip(endpoint, b"goodbye!");
+    let told = guest.announcement();
+    assert!(told.is_destroy() && told.name.as_str() == Some("rpmsg-client-sample"), "{told:?}");
+}
+
+#[test]
 fn doorbells_are_rung_for_what_comes() {
     let running = Running::start(&["echo"]);
     let mut guest = Guest::boot(&running.path(), 0);

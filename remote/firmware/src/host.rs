@@ -27,6 +27,8 @@ use crate::{Error, Machine};
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
 /// How often an idle host looks at the sibling's status, which it may change without a bell.
 const STATUS_PERIOD: Duration = Duration::from_millis(100);
+/// How long a sibling is given to see that its link was reset: more than its own looks at the status are apart.
+const QUIESCE: Duration = Duration::from_millis(250);
 
 /// Bytes of each buffer, header included: what both sides assume.
 const BUFFER: u32 = 512;
@@ -43,6 +45,9 @@ pub type SiblingLink<'m, const RING: usize, P = Native> =
 pub type SiblingEvent<'h, 'm, const RING: usize, P = Native> =
     Event<'h, SiblingLink<'m, RING, P>, [Slot; ENDPOINTS]>;
 
+/// An endpoint of a [`Host`]: its address, and that of its peer at the sibling.
+pub type SiblingEndpoint = Endpoint;
+
 /// A message being written in the buffer in which it will travel to the sibling: dropping it sends nothing.
 pub type SiblingOutgoing<'h, 'm, const RING: usize, P = Native> =
     sidecore_rpmsg::Outgoing<'h, SiblingLink<'m, RING, P>, [Slot; ENDPOINTS]>;
@@ -52,6 +57,10 @@ pub type SiblingOutgoing<'h, 'm, const RING: usize, P = Native> =
 /// That firmware is an ordinary image ([`image!`](crate::image)): it cannot tell this host from a main side. Rings and
 /// buffers lie in the memory between the two; nothing is copied but by those who send and receive, and nothing is
 /// allocated. `RING` is the most entries that either ring may have.
+///
+/// A sibling that breaks the rules costs its link: the error tells, the sibling's device has FAILED, and every operation
+/// answers with the same error from then on. A sibling that was started again, or gave its connection up, asks for a
+/// reset: [`LinkError::Closed`]. After either, [`connect`](Self::connect) makes a new one.
 pub struct Host<'m, const RING: usize, P: Platform = Native> {
     machine: &'m Machine<P>,
     driver: table::Driver,
@@ -62,30 +71,45 @@ pub struct Host<'m, const RING: usize, P: Platform = Native> {
 
 impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
     /// Lets the other core begin where that is this one's to do, waits for its firmware's resource table, and brings its
-    /// rpmsg device up. Any link that there was before is reset.
+    /// rpmsg device up. Any link that there was before is reset, which takes a quarter of a second where the sibling may
+    /// still be in the middle of it: what it does for that one must not end in the rings of this one.
     ///
     /// # Errors
     /// [`Error::NoSibling`]: this board has one core. Or the sibling's table makes no sense, asks for longer rings than
     /// `RING`, or for more memory than there is between the two.
-    pub fn connect(machine: &'m Machine<P>) -> Result<Self, Error> {
-        let sibling = machine.platform().sibling().ok_or(Error::NoSibling)?;
-        let is_there = operation(machine, || match sibling.table.load::<u32>(0) {
-            Ok(Header::VERSION) => Poll::Ready(()),
-            _ => {
-                machine.look_again(machine.ticks_after(LOOK_PERIOD));
-                Poll::Pending
+    pub fn connect(
+        machine: &'m Machine<P>,
+    ) -> Operation<'m, impl Future<Output = Result<Self, Error>> + use<'m, RING, P>, P> {
+        Operation::of(machine, async move {
+            let sibling = machine.platform().sibling().ok_or(Error::NoSibling)?;
+            let is_there = operation(machine, || match sibling.table.load::<u32>(0) {
+                Ok(Header::VERSION) => Poll::Ready(()),
+                _ => {
+                    machine.look_again(machine.ticks_after(LOOK_PERIOD));
+                    Poll::Pending
+                }
+            });
+            is_there.await;
+            let at = find_device(&sibling.table)?;
+            let driver = table::Driver::new(&sibling.table, at).map_err(Error::Device)?;
+            let before = driver.status();
+            driver.set_status(Status::RESET);
+            // Who asked for it has let go already.
+            if before != Status::RESET && !before.contains(Status::NEEDS_RESET) {
+                machine.pause(QUIESCE).await;
             }
-        });
-        is_there.wait();
-        let host = Self::bring_up(machine, &sibling)?;
-        machine.platform().release_sibling();
-        Ok(host)
+            let host = Self::bring_up(machine, &sibling, driver, at)?;
+            machine.platform().release_sibling();
+            Ok(host)
+        })
     }
 
-    fn bring_up(machine: &'m Machine<P>, sibling: &Sibling) -> Result<Self, Error> {
-        let at = find_device(&sibling.table)?;
-        let driver = table::Driver::new(&sibling.table, at).map_err(Error::Device)?;
-        driver.set_status(Status::RESET);
+    fn bring_up(
+        machine: &'m Machine<P>,
+        sibling: &Sibling,
+        driver: table::Driver,
+        at: usize,
+    ) -> Result<Self, Error> {
         let mut rest = Room { memory: &sibling.memory, at: sibling.at, used: 0 };
         let [to_host, to_remote] =
             [driver.vring(0).map_err(Error::Device)?, driver.vring(1).map_err(Error::Device)?];
@@ -149,7 +173,7 @@ impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
         impl Future<Output = Result<SiblingEvent<'h, 'm, RING, P>, LinkError>> + use<'h, 'm, RING, P>,
         P,
     > {
-        self.attempt(|| self.rpmsg.poll())
+        self.attempt(|| self.rpmsg.poll().map_err(|error| self.broken(error)))
     }
 
     /// Takes a buffer in which a message to the endpoint's peer is written in place, as soon as there is one.
@@ -167,6 +191,7 @@ impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
         self.attempt(move || match self.rpmsg.reserve(endpoint) {
             Ok(outgoing) => Ok(Some(outgoing)),
             Err(SendError::Full) => Ok(None),
+            Err(SendError::Link(error)) => Err(SendError::Link(self.broken(error))),
             Err(error) => Err(error),
         })
     }
@@ -183,8 +208,18 @@ impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
         self.attempt(move || match self.rpmsg.send(endpoint, payload) {
             Ok(()) => Ok(Some(())),
             Err(SendError::Full) => Ok(None),
+            Err(SendError::Link(error)) => Err(SendError::Link(self.broken(error))),
             Err(error) => Err(error),
         })
+    }
+
+    /// Gives the link up with a sibling that broke the rules, and has it know.
+    fn broken(&self, error: LinkError) -> LinkError {
+        let status = self.driver.status();
+        if error.is_peer() && !status.contains(Status::FAILED) {
+            self.driver.set_status(status.with(Status::FAILED));
+        }
+        error
     }
 
     /// Tries something until it answers, or the link is down.
@@ -279,45 +314,4 @@ fn find_device(table: &Region) -> Result<usize, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use std::boxed::Box;
-    use std::string::ToString as _;
-
-    use sidecore_mem::Memory;
-
-    use super::*;
-    use crate::{Resources, bench};
-
-    const RESOURCES: Resources = Resources::DEFAULT;
-
-    #[test]
-    fn a_board_with_one_core_has_nobody_to_be_the_host_of() {
-        let error = bench::alone(|remote| Host::<4, _>::connect(remote.machine()).map(drop));
-        assert_eq!(error, Err(Error::NoSibling));
-    }
-
-    #[test]
-    fn the_device_of_a_sibling_is_found_and_nonsense_is_none() {
-        let memory: &'static Memory<4096> = Box::leak(Box::default());
-        let table = memory.region();
-        assert!(matches!(find_device(&table), Err(Error::SiblingTable(_))));
-        table.write(0, &RESOURCES.table::<{ RESOURCES.table_len() }>()).unwrap();
-        assert_eq!(find_device(&table), Ok(RESOURCES.rpmsg_at().unwrap()));
-        table.store(RESOURCES.rpmsg_at().unwrap(), 8_u32).unwrap();
-        assert_eq!(find_device(&table), Err(Error::NoDevice));
-        table.write(0, &[0xff; 4096]).unwrap();
-        assert!(find_device(&table).unwrap_err().to_string().contains("table"));
-    }
-
-    #[test]
-    fn memory_is_given_once_and_no_more_than_there_is() {
-        let memory: &'static Memory<1024> = Box::leak(Box::default());
-        let memory = memory.region();
-        let mut room = Room { memory: &memory, at: DeviceAddr(0x1000), used: 0 };
-        assert_eq!(room.take(100, 16).unwrap().1, DeviceAddr(0x1000));
-        assert_eq!(room.take(100, 256).unwrap().1, DeviceAddr(0x1100));
-        assert!(matches!(room.take(1000, 64), Err(Error::NoRoom { needed: 1384, room: 1024 })));
-        assert!(room.take(usize::MAX, usize::MAX).is_err());
-    }
-}
+mod tests;

@@ -84,7 +84,7 @@ pub use {
     connection::{Connection, Doorbell, Message, Outgoing, Wire},
     endpoint::Endpoint,
     error::Error,
-    host::{Host, SiblingBell, SiblingEvent, SiblingLink, SiblingOutgoing},
+    host::{Host, SiblingBell, SiblingEndpoint, SiblingEvent, SiblingLink, SiblingOutgoing},
     image::Outcome,
     machine::Machine,
     operation::{Either, Operation, join, race},

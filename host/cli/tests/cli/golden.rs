@@ -2,7 +2,7 @@
 //!
 //! `$ IMAGE ARGUMENTS` is a run, with the trace shown. Then the lines of its output, those of the standard error with
 //! `! ` before them; every number stands for any other, except in a run's exit code, `? CODE` (or `? runs on`, of what
-//! does not end by itself). `--beside echo` is for boards with two cores, and the same image without it for all others.
+//! does not end by itself). `--beside IMAGE` is for boards with two cores, and the same image without it for all others.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -19,7 +19,8 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remote/images/s
 struct Run {
     image: String,
     arguments: Vec<String>,
-    beside: bool,
+    /// The image for the other core.
+    beside: Option<String>,
     output: Vec<String>,
     errors: Vec<String>,
     end: String,
@@ -30,8 +31,10 @@ fn runs(path: &Path) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for line in text.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            let (command, beside) =
-                command.strip_suffix(" --beside echo").map_or((command, false), |command| (command, true));
+            let (command, beside) = match command.split_once(" --beside ") {
+                Some((command, beside)) => (command, Some(beside.to_owned())),
+                None => (command, None),
+            };
             let mut words = command.split(' ').map(str::to_owned);
             let (image, arguments) = (words.next().unwrap(), words.collect());
             let (output, errors, end) = (Vec::new(), Vec::new(), String::new());
@@ -124,7 +127,7 @@ fn images_print_what_stands_beside_them_in_the_sandbox() {
         eprintln!("not run: what images print in the sandbox: no images; cargo xtask images");
         return;
     }
-    for run in golden().iter().flat_map(|file| runs(file)).filter(|run| !run.beside) {
+    for run in golden().iter().flat_map(|file| runs(file)).filter(|run| run.beside.is_none()) {
         run.check("sandbox", &mut run.command("sandbox", &images.join(&run.image), None));
     }
 }
@@ -132,13 +135,14 @@ fn images_print_what_stands_beside_them_in_the_sandbox() {
 #[test]
 fn images_print_what_stands_beside_them_on_every_board() {
     on_every_board(|board| {
-        let echo = beside(board, "echo");
+        let is_pair = beside(board, "echo").is_some();
         for file in golden() {
             let runs = runs(&file);
-            let for_pairs = runs.iter().any(|run| run.beside) && echo.is_some();
-            for run in runs.iter().filter(|run| run.beside == for_pairs) {
-                let beside = echo.as_deref().filter(|_| run.beside);
-                run.check(&board.on, &mut run.command(&board.on, &board.images.join(&run.image), beside));
+            let for_pairs = runs.iter().any(|run| run.beside.is_some()) && is_pair;
+            for run in runs.iter().filter(|run| run.beside.is_some() == for_pairs) {
+                let beside = run.beside.as_ref().and_then(|image| beside(board, image));
+                let image = board.images.join(&run.image);
+                run.check(&board.on, &mut run.command(&board.on, &image, beside.as_deref()));
             }
         }
     });

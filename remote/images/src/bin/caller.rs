@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main(remote: Remote) -> Result<i32, Error> {
     let machine = remote.machine();
-    let host = Host::<RING>::connect(machine)?;
+    let host = Host::<RING>::connect(machine).wait()?;
     trace!("caller: connected");
     let addr = loop {
         match host.next().within(PATIENCE).wait() {

@@ -9,6 +9,7 @@ use sidecore_firmware::{Connection, Endpoint, Error, Remote, SharedMap, image, t
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_wire::resource_table::{Vring, vdev, vring};
 use sidecore_wire::split::Layout;
+use sidecore_wire::status::Status;
 
 image! { main: main }
 
@@ -42,12 +43,22 @@ struct Liar<'l, 's> {
     endpoint: &'l Endpoint<'l, 's>,
 }
 
-fn main(remote: Remote) -> Result<(), Error> {
+fn main(mut remote: Remote) -> Result<(), Error> {
     let table = remote.table().clone();
-    let connection = remote.connect()?;
+    loop {
+        let connection = remote.connect()?;
+        match serve(&table, &connection) {
+            // Found out: it begins again, as honestly as before.
+            Err(Error::Link(_)) => remote = connection.disconnect(),
+            other => return other,
+        }
+    }
+}
+
+fn serve(table: &Region, connection: &Connection<'_>) -> Result<(), Error> {
     let Ok(shared) = connection.shared() else { return Ok(()) };
     let endpoint = connection.open("rpmsg-liar").wait()?;
-    let liar = Liar { table: &table, shared: &shared, connection: &connection, endpoint: &endpoint };
+    let liar = Liar { table, shared: &shared, connection, endpoint: &endpoint };
     loop {
         let message = endpoint.receive().wait()?;
         let (src, mut bytes) = (message.src(), [0; 496]);
@@ -84,9 +95,15 @@ impl Liar<'_, '_> {
         }
         let _ = ring.store(used + 2, index.wrapping_add(by));
         // What the SDK would write next would be the truth.
-        loop {
+        while self.is_believed() {
             self.connection.machine().pause(Duration::from_millis(50)).wait();
         }
+    }
+
+    /// Whether the driver goes on, as the status says.
+    fn is_believed(&self) -> bool {
+        let status = Status(self.table.load(DEVICE + vdev::offset::STATUS).unwrap_or(0));
+        status.contains(Status::DRIVER_OK) && !status.contains(Status::FAILED)
     }
 
     fn noise(&self) {

@@ -97,7 +97,7 @@ pub(super) fn boards(report: &mut Report) {
 const TWO_CORES: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
 
 /// The images that are built for it.
-const FOR_SECOND_CORE: &[&str] = &["echo"];
+const FOR_SECOND_CORE: &[&str] = &["echo", "liar"];
 
 /// Another board of a target, for which all images are built, too.
 const OTHER_BOARDS: &[(&str, &str)] = &[("riscv32imac-unknown-none-elf", "riscv32-soc")];

@@ -24,6 +24,8 @@ mod blocks;
 mod map;
 #[cfg(not(loom))]
 mod memory;
+#[cfg(mortal)]
+pub mod mortal;
 mod raw;
 mod region;
 mod scalar;

@@ -83,6 +83,18 @@ impl<S: AsRef<[Slot]>> Endpoints<S> {
         Ok(endpoint)
     }
 
+    /// The dynamic address to try first.
+    pub(crate) fn next(&self) -> u32 {
+        self.next.get()
+    }
+
+    /// Has dynamic addresses go on from here; one that cannot be changes nothing.
+    pub(crate) fn go_on_from(&self, next: u32) {
+        if (FIRST_DYNAMIC_ADDR..ADDR_ANY - u32::from(self.capacity())).contains(&next) {
+            self.next.set(next);
+        }
+    }
+
     /// Closes an endpoint; `false` where it was closed already.
     pub(crate) fn close(&self, endpoint: Endpoint) -> bool {
         let slot = self.slot(endpoint);

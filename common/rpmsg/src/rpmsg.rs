@@ -106,6 +106,17 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         self.endpoints.open(addr, peer)
     }
 
+    /// The dynamic address that the next [`open`](Self::open) tries first: with it, [`go_on_from`](Self::go_on_from) lets
+    /// whoever comes after this side keep addresses from coming back too early.
+    pub fn next_addr(&self) -> u32 {
+        self.endpoints.next()
+    }
+
+    /// Has dynamic addresses go on from `next`; an address that is not dynamic changes nothing.
+    pub fn go_on_from(&self, next: u32) {
+        self.endpoints.go_on_from(next);
+    }
+
     /// Closes an endpoint. Messages that are on their way to it are dropped and counted. `false` where it was closed
     /// already.
     pub fn close(&self, endpoint: Endpoint) -> bool {
@@ -288,6 +299,15 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
             }
         }
         (count, Ok(Delivered::Message))
+    }
+
+    /// What a frame says that the link handed out outside of [`Link::receive`]: one that is delivered again.
+    pub fn hand_in<'r>(&'r self, header: Header, rx: L::Rx<'r>) -> Option<Event<'r, L, S>> {
+        let fits = usize::from(header.len) <= self.link.payload_room(&rx);
+        if fits && let Some(endpoint) = self.endpoints.find_and_learn(header.dst, header.src) {
+            return Some(Event::Message(Message::new(self, rx, endpoint, header.src, header.len)));
+        }
+        self.sort_out(header.dst, header.len, rx).map(Event::Announcement)
     }
 
     /// Deals with a frame that is no message for an endpoint.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidecore_mem::{DeviceAddr, Window};
+use sidecore_mem::{DeviceAddr, Region, Window};
 use sidecore_os::Mapping;
 use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
 
@@ -75,6 +75,10 @@ impl Backend for Any {
 
     fn whole(&self) -> Vec<Window<Self::Owner>> {
         on!(self, remote => remote.whole())
+    }
+
+    fn journal(&self) -> Option<Region<Self::Owner>> {
+        on!(self, remote => remote.journal())
     }
 
     fn load(&mut self, at: DeviceAddr, bytes: &[u8]) -> Result<(), BackendError> {

@@ -14,6 +14,10 @@ mod room;
 
 pub use any::{Any, AnyDoorbell};
 
+/// Bytes of a journal ([`sidecore_remoteproc::Backend::journal`]): enough for sixteen devices with rings of 256, and of
+/// them only those that are written take memory.
+const JOURNAL_SIZE: usize = 256 << 10;
+
 /// One kind of remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sidecore_mem::{DeviceAddr, MapError};
+use sidecore_mem::{DeviceAddr, MapError, Region};
 use sidecore_os::{Mapping, SharedMemory};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Crash, Doorbell, Event, Memory, MemoryMap};
 
-use crate::Kind;
 use crate::room::{find_room, place_again};
+use crate::{JOURNAL_SIZE, Kind};
 
 /// The simulation's row in the table of kinds.
 pub const KIND: Kind = Kind { name: "sim", help: "firmware as an object in the same process, for tests" };
@@ -66,6 +66,8 @@ pub struct Sim {
     firmware: Box<dyn Firmware>,
     state: State,
     memories: MemoryMap<Arc<Mapping>>,
+    journal: Option<Region<Arc<Mapping>>>,
+    keeps_journal: bool,
     /// Names, addresses and lengths of the memories.
     spans: Vec<(String, DeviceAddr, u64)>,
     boot: Boot,
@@ -92,6 +94,8 @@ impl Sim {
             firmware: Box::new(firmware),
             state: State::Offline,
             memories: MemoryMap::new(),
+            journal: None,
+            keeps_journal: false,
             spans: Vec::new(),
             boot: Boot { entry: DeviceAddr(0), table: None },
             bell: SimDoorbell::default(),
@@ -101,11 +105,29 @@ impl Sim {
         }
     }
 
+    /// As it is, with a journal for main sides.
+    #[must_use]
+    pub fn with_journal(self) -> Self {
+        Self { keeps_journal: true, ..self }
+    }
+
     /// Has `event` come from `wait` instead of the firmware's next step, once that has made `steps` since a start. An
     /// exit or a crash halts the remote. Events come in the order in which they were put in; one that is late comes at
     /// once.
     pub fn inject(&mut self, steps: u64, event: Event) {
         self.script.push_back((steps, event));
+    }
+
+    /// Its main side died: it stands still until another one attaches.
+    pub fn bereave(&mut self) {
+        if self.state == State::Running {
+            self.state = State::Detached;
+        }
+    }
+
+    /// Whether it runs without a main side.
+    pub fn is_bereft(&self) -> bool {
+        self.state == State::Detached
     }
 
     fn expect_state(&self, operation: &'static str, expected: State) -> Result<(), BackendError> {
@@ -196,9 +218,18 @@ impl Backend for Sim {
         memories.iter_mut().zip(&addresses).for_each(|(memory, at)| memory.at = Some(*at));
         let spans = memories.iter().zip(addresses);
         self.spans = spans.map(|(memory, at)| (memory.name.clone(), at, memory.len)).collect();
+        if self.keeps_journal {
+            let journal =
+                SharedMemory::create("sidecore-journal", JOURNAL_SIZE).and_then(|shared| shared.map());
+            self.journal = journal.ok().map(|mapping| mapping.region());
+        }
         self.memories = map;
         self.state = State::Prepared;
         Ok(())
+    }
+
+    fn journal(&self) -> Option<Region<Self::Owner>> {
+        self.journal.clone()
     }
 
     fn memories(&self) -> &MemoryMap<Self::Owner> {
@@ -223,7 +254,7 @@ impl Backend for Sim {
     }
 
     fn unprepare(&mut self) {
-        self.memories = MemoryMap::new();
+        (self.memories, self.journal) = (MemoryMap::new(), None);
         self.state = State::Offline;
     }
 

@@ -2,27 +2,26 @@
 
 use std::cell::{Cell, RefCell};
 
-use sidecore_mem::{MapError, Region};
-use sidecore_remoteproc::resource::{PoolPlace, Vdev, VringPlace};
-use sidecore_remoteproc::{Backend, Doorbell, MemoryMap};
-use sidecore_rpmsg::host::{self, BringUpError, HostLink, UNDERSTOOD};
-use sidecore_rpmsg::link::vring::Buffers;
+use sidecore_remoteproc::Backend;
+use sidecore_rpmsg::host::{self, ResumableLink, UNDERSTOOD};
 use sidecore_rpmsg::link::{Link as _, Tracer};
-use sidecore_rpmsg::{Announcement, Directory, Endpoint, Entry, Header, LinkError, Rpmsg, Slot};
-use sidecore_virtio::Notify;
+use sidecore_rpmsg::{
+    ADDR_ANY, Announcement, Directory, Endpoint, Entry, Header, LinkError, Name, Rpmsg, Slot,
+};
 use sidecore_virtio::split::{self, Parts};
 use sidecore_virtio::transport::DriverTransport as _;
-use sidecore_virtio::transport::table::{self, RegisterError};
-use sidecore_wire::resource_table::vdev::ID_RPMSG;
-use sidecore_wire::split::Layout;
+use sidecore_virtio::transport::table;
+use sidecore_wire::name_service::CREATE;
 use sidecore_wire::status::Status;
 
 use crate::capture::Tap;
 use crate::event::{Event, Events};
+use crate::ground::{Bell, DeviceError, Ground, NotResumed, slots};
+use crate::journal::{self, Section};
 use crate::port::{Parcel, Ports};
 
 /// The link of a device: split rings, with someone looking at the frames where that was asked for.
-pub(crate) type Link<B> = Tracer<HostLink<Box<[split::Slot]>, Bell<B>, <B as Backend>::Owner>, Tap>;
+pub(crate) type Link<B> = Tracer<ResumableLink<Box<[split::Slot]>, Bell<B>, <B as Backend>::Owner>, Tap>;
 pub(crate) type Messages<B> = Rpmsg<Link<B>, Box<[Slot]>>;
 
 /// How many of everything a device has room for.
@@ -58,6 +57,7 @@ pub(crate) struct Device<B: Backend> {
     pub(crate) ports: RefCell<Ports<B>>,
     pub(crate) directory: RefCell<Directory<Box<[Entry]>>>,
     registers: table::Driver<B::Owner>,
+    journal: Option<Section<B::Owner>>,
     broken: Cell<Option<LinkError>>,
     reported: Cell<Dropped>,
     /// Frames that one poll takes before other devices get a turn: all that the ring can hold.
@@ -75,54 +75,154 @@ pub struct Dropped {
     pub bad_announcement: u32,
 }
 
-/// Writes status 0 into the registers of an rpmsg device. Whether it has any; one that has none fails where it is
-/// brought up.
-pub(crate) fn withdraw<O: Clone>(vdev: &Vdev, table: Option<&Region<O>>) -> bool {
-    let registers =
-        table.filter(|_| vdev.id == ID_RPMSG).map(|table| table::Driver::new(table, vdev.offset as usize));
-    let Some(Ok(registers)) = registers else { return false };
-    registers.set_status(Status::RESET);
-    true
-}
-
 impl<B: Backend> Device<B> {
-    /// Brings the device up as a driver does: features, rings, buffers, DRIVER_OK, first kick.
-    pub(crate) fn bring_up(
-        vdev: &Vdev,
-        memories: &MemoryMap<B::Owner>,
-        table: Option<&Region<B::Owner>>,
-        doorbell: B::Doorbell,
-        tap: Tap,
-        room: Room,
-    ) -> Result<Self, DeviceError> {
-        if vdev.id != ID_RPMSG {
-            return Err(DeviceError::NoDriver { id: vdev.id });
-        }
-        let ([from, to, ..], Some(buffers)) = (&vdev.vrings[..], &vdev.buffers) else {
-            return Err(DeviceError::Rings { count: vdev.vrings.len() });
+    /// Brings the device up as a driver does: features, rings, buffers, DRIVER_OK, first kick. `keep`: with a journal,
+    /// where there is memory for one.
+    pub(crate) fn bring_up(ground: Ground<B>, tap: Tap, keep: bool) -> Result<Self, DeviceError> {
+        let Ground { index, registers, rings, pools, bell, journal, room } = ground;
+        let slots = slots(&rings);
+        // Should we die on the way, then there is nothing to go on in.
+        journal.iter().for_each(Section::end);
+        let journal = journal.filter(|_| keep);
+        let ledgers = match &journal {
+            Some(journal) => journal.ledgers()?.map(Some),
+            None => [None, None],
         };
-        let registers = table::Driver::new(table.ok_or(DeviceError::NoTable)?, vdev.offset as usize)?;
-        let rings = [ring(memories, 0, from)?, ring(memories, 1, to)?];
-        let slots = [from, to].map(|ring| vec![split::Slot::default(); ring.num.into()].into_boxed_slice());
-        let pools = [pool(memories, &buffers.from_remote)?, pool(memories, &buffers.to_remote)?];
-        let max = (buffers.to_remote.size as usize).saturating_sub(Header::SIZE).min(usize::from(u16::MAX));
-        let bell = Bell { doorbell, ids: [from.notifyid, to.notifyid] };
-        let (link, features) = host::bring_up(&registers, UNDERSTOOD, rings, slots, pools, bell)?;
+        let shape = (rings.each_ref().map(Parts::num), pools[1].size);
+        let (link, features) =
+            host::bring_up_journaled(&registers, UNDERSTOOD, rings, slots, pools, ledgers, bell)?;
+        journal.iter().for_each(|journal| journal.begin(features));
+        Ok(Self::new(index, features, shape, link, registers, journal, room, tap))
+    }
+
+    /// Goes on where another main side died. Answers what it had received and not given back, oldest first, to be
+    /// [delivered again](Self::deliver_again).
+    pub(crate) fn resume(ground: Ground<B>, tap: Tap) -> Result<(Self, Vec<split::Left>), NotResumed> {
+        let Ground { index, registers, rings, pools, bell, journal, room } = ground;
+        let journal = journal.ok_or(NotResumed::NoJournal)?;
+        let features = journal.left_in_use().ok_or(NotResumed::NoJournal)?;
+        let ledgers = journal.ledgers().map_err(|_| NotResumed::NoJournal)?;
+        let slots = slots(&rings);
+        let shape = (rings.each_ref().map(Parts::num), pools[1].size);
+        let link = host::resume(&registers, features, rings, slots, pools, ledgers, bell)?;
+        let mut left: Vec<_> = link.left().collect();
+        left.sort_by_key(|left| std::cmp::Reverse(left.age));
+        let device = Self::new(index, features, shape, link, registers, Some(journal), room, tap);
+        device.recall();
+        Ok((device, left))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a device is made of, from two places")]
+    fn new(
+        index: u32,
+        features: u64,
+        ([from, to], size): ([u16; 2], u32),
+        link: ResumableLink<Box<[split::Slot]>, Bell<B>, B::Owner>,
+        registers: table::Driver<B::Owner>,
+        journal: Option<Section<B::Owner>>,
+        room: Room,
+        tap: Tap,
+    ) -> Self {
+        let max = (size as usize).saturating_sub(Header::SIZE).min(usize::from(u16::MAX));
         let endpoints = vec![Slot::new(); room.endpoints.into()].into_boxed_slice();
         let entries: Box<[Entry]> = vec![None; room.services.into()].into();
-        Ok(Self {
-            index: vdev.index,
+        // What is copied has been given back, and would be lost with us.
+        let may_hold = usize::from(if journal.is_some() { from } else { from / 2 });
+        Self {
+            index,
             features,
             max_payload: max,
-            transmit_buffers: to.num,
+            transmit_buffers: to,
             messages: Rpmsg::new(Tracer::new(link, tap), endpoints),
-            ports: RefCell::new(Ports::new(usize::from(from.num), max, room.waiting as usize)),
+            ports: RefCell::new(Ports::new(may_hold, max, room.waiting as usize)),
             directory: RefCell::new(Directory::new(entries)),
             registers,
+            journal,
             broken: Cell::new(None),
             reported: Cell::default(),
-            turn: usize::from(from.num),
-        })
+            turn: usize::from(from),
+        }
+    }
+
+    /// Opens what was open, and knows what was known, by the journal.
+    fn recall(&self) {
+        let Some(journal) = &self.journal else { return };
+        for journal::Port { addr, peer, channel, is_served } in journal.ports() {
+            // What a service of ours knew is gone: its peer begins anew, and what is still on the way to the old one
+            // is dropped and counted.
+            match self.messages.open(addr, peer) {
+                Ok(endpoint) if !is_served => self.ports.borrow_mut().add(endpoint, channel, None, true),
+                Ok(endpoint) => {
+                    self.messages.close(endpoint);
+                    journal.forget_port(addr);
+                }
+                Err(_) => journal.forget_port(addr),
+            }
+        }
+        self.messages.go_on_from(journal.next());
+        let mut directory = self.directory.borrow_mut();
+        for service in journal.announced() {
+            let _ = directory.apply(&Announcement { name: service.name, addr: service.addr, flags: CREATE });
+        }
+    }
+
+    /// Delivers what a main side before this one had received and not given back, lets services begin anew, and shows
+    /// the remote that somebody is there.
+    pub(crate) fn deliver_again(
+        &self,
+        left: Vec<split::Left>,
+        events: &Events,
+        announced: &mut dyn FnMut(&Self, &Announcement),
+    ) {
+        let link = self.messages.link().inner();
+        // Nothing is shown to the remote before it has been noted: we may die in this as well.
+        let batch = self.messages.batch();
+        let unsure: Vec<_> = link.unsure().collect();
+        for announcement in unsure {
+            if !self.knows(&announcement) {
+                self.announcement(&announcement, events);
+            }
+        }
+        for left in left {
+            match link.again(left) {
+                Ok((header, rx)) => match self.messages.hand_in(header, rx) {
+                    Some(sidecore_rpmsg::Event::Message(message)) => {
+                        self.ports.borrow_mut().deliver_again(message);
+                    }
+                    Some(sidecore_rpmsg::Event::Announcement(announcement)) if !self.knows(&announcement) => {
+                        self.announcement(&announcement, events);
+                    }
+                    _ => {}
+                },
+                Err(error) => return self.fail(error, events),
+            }
+        }
+        let services: Vec<_> = self.directory.borrow().services().collect();
+        for service in services {
+            announced(self, &Announcement { name: service.name, addr: service.addr, flags: CREATE });
+        }
+        drop(batch);
+        link.go_on();
+        self.report_drops(events);
+    }
+
+    /// Whether an announcement has been taken note of.
+    fn knows(&self, announcement: &Announcement) -> bool {
+        let is_there = self
+            .directory
+            .borrow()
+            .services()
+            .any(|service| (service.name, service.addr) == (announcement.name, announcement.addr));
+        is_there != announcement.is_destroy()
+    }
+
+    /// Notes an endpoint that was opened, for whoever comes after us.
+    pub(crate) fn note_port(&self, endpoint: Endpoint, channel: Option<(Name, u32)>, is_served: bool) {
+        if let Some(journal) = &self.journal {
+            let peer = self.messages.peer(endpoint).unwrap_or(ADDR_ANY);
+            let port = journal::Port { addr: endpoint.addr(), peer, channel, is_served };
+            journal.keep_port(&port, self.messages.next_addr());
+        }
     }
 
     /// Why the link is of no use any more, if it is not.
@@ -140,7 +240,12 @@ impl<B: Backend> Device<B> {
         let batch = self.messages.batch();
         let drained = self.messages.drain(self.turn, |event| match event {
             sidecore_rpmsg::Event::Message(message) => {
-                self.ports.borrow_mut().deliver(self.index, message, events);
+                let endpoint = message.endpoint();
+                let is_new = self.ports.borrow_mut().deliver(self.index, message, events);
+                if let Some(channel) = is_new {
+                    // Whoever comes after us must know whom it talks to.
+                    self.note_port(endpoint, channel, false);
+                }
             }
             sidecore_rpmsg::Event::Announcement(announcement) => {
                 if self.announcement(&announcement, events) {
@@ -165,11 +270,12 @@ impl<B: Backend> Device<B> {
     pub(crate) fn close(&self, endpoint: Endpoint, events: &Events) {
         let waiting = self.ports.borrow_mut().remove(self.index, endpoint, events);
         for parcel in waiting.into_iter().flatten() {
-            if let Parcel::InPlace(held) = parcel {
+            if let Parcel::InPlace { held, .. } = parcel {
                 drop(self.messages.resume(held));
             }
         }
         self.messages.close(endpoint);
+        self.journal.iter().for_each(|journal| journal.forget_port(endpoint.addr()));
     }
 
     /// Asks for a notification of what comes; whether something is there already.
@@ -201,6 +307,7 @@ impl<B: Backend> Device<B> {
 
     /// Tells the remote that rings and buffers are no longer its own.
     pub(crate) fn reset(&self) {
+        self.journal.iter().for_each(Section::end);
         self.registers.set_status(Status::RESET);
     }
 
@@ -211,12 +318,14 @@ impl<B: Backend> Device<B> {
         let device = self.index;
         match applied {
             Ok(()) if announcement.is_destroy() => {
+                self.journal.iter().for_each(|journal| journal.forget_service(&name, addr));
                 let served = self.ports.borrow_mut().withdraw(&name, addr);
                 served.into_iter().for_each(|endpoint| self.close(endpoint, events));
                 events.push(Event::ServiceWithdrawn { device, name, addr });
                 false
             }
             Ok(()) => {
+                self.journal.iter().for_each(|journal| journal.keep_service(&name, addr));
                 events.push(Event::ServiceAnnounced { device, name, addr });
                 true
             }
@@ -253,82 +362,4 @@ impl<B: Backend> std::fmt::Debug for Device<B> {
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }
-}
-
-fn ring<O: Clone>(memories: &MemoryMap<O>, queue: u16, place: &VringPlace) -> Result<Parts<O>, DeviceError> {
-    let layout = Layout::new(place.num, place.align).ok().ok_or(DeviceError::Layout {
-        queue,
-        num: place.num,
-        align: place.align,
-    })?;
-    let region = memories.resolve(place.at, layout.size() as usize)?;
-    Parts::contiguous(&region, &layout).map_err(|error| DeviceError::Ring { queue, error })
-}
-
-fn pool<O: Clone>(memories: &MemoryMap<O>, place: &PoolPlace) -> Result<Buffers<O>, DeviceError> {
-    let len = place.size as usize * place.count as usize;
-    Ok(Buffers { region: memories.resolve(place.at, len)?, addr: place.at, size: place.size })
-}
-
-/// Rings the remote for a queue, by the notify id of the ring.
-pub(crate) struct Bell<B: Backend> {
-    doorbell: B::Doorbell,
-    ids: [u32; 2],
-}
-
-impl<B: Backend> Notify for Bell<B> {
-    #[inline]
-    fn notify(&self, queue: u16) {
-        if let Some(id) = self.ids.get(usize::from(queue)) {
-            self.doorbell.ring(*id);
-        }
-    }
-}
-
-/// Why a virtio device of a remote did not come up. The remote itself goes on without it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeviceError {
-    /// Nothing here drives devices of this kind.
-    #[error("virtio id {id}: only rpmsg devices (7) have a driver here")]
-    NoDriver {
-        /// The device's virtio id.
-        id: u32,
-    },
-    /// An rpmsg device has two rings.
-    #[error("num_of_vrings is {count}: an rpmsg device has 2 rings")]
-    Rings {
-        /// How many the device has.
-        count: usize,
-    },
-    /// The resource table is in no loaded segment, so the firmware would never see what is written into it.
-    #[error("the resource table is in no loaded segment")]
-    NoTable,
-    /// The entry in the loaded table is not what it was in the file.
-    #[error("{0}")]
-    Registers(#[from] RegisterError),
-    /// A ring cannot have these dimensions.
-    #[error("ring {queue} has {num} descriptors and alignment {align:#x}, which no ring can have")]
-    Layout {
-        /// Index of the queue.
-        queue: u16,
-        /// Number of descriptors.
-        num: u16,
-        /// Alignment of the used ring in bytes.
-        align: u32,
-    },
-    /// A ring is not aligned.
-    #[error("ring {queue}: {error}")]
-    Ring {
-        /// Index of the queue.
-        queue: u16,
-        /// What is wrong.
-        error: sidecore_mem::AccessError,
-    },
-    /// Rings or buffers lie in memory that the main side does not reach.
-    #[error("{0}")]
-    Memory(#[from] MapError),
-    /// Features, rings or buffers are refused.
-    #[error("{0}")]
-    BringUp(#[from] BringUpError),
 }

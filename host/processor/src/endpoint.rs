@@ -43,7 +43,62 @@ pub struct Service {
     pub addr: u32,
 }
 
+/// An endpoint that a main side before this one had open, with what is still on the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The endpoint, ready for use.
+    pub endpoint: Endpoint,
+    /// The service that it is bound to.
+    pub service: Option<Name>,
+}
+
 impl<B: Backend> Processor<B> {
+    /// The endpoints of a main side before this one that nobody has opened again. Their messages wait; to get them
+    /// [open](Self::open) the service or the [address](Self::open_at), or [adopt](Self::adopt) the endpoint, and to be rid
+    /// of them [close](Self::close) it.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        let of = |device: &Device<B>| -> Vec<Orphan> {
+            let ports = device.ports.borrow();
+            let endpoint = |inner| Endpoint { run: self.run, device: device.index, inner };
+            let orphan = |(inner, channel): (_, Option<(Name, u32)>)| Orphan {
+                endpoint: endpoint(inner),
+                service: channel.map(|(name, _)| name),
+            };
+            ports.orphans().map(orphan).collect()
+        };
+        self.devices.iter().flat_map(of).collect()
+    }
+
+    /// Takes an orphan over: it is an endpoint like any other from then on.
+    pub fn adopt(&self, orphan: Endpoint) {
+        if let Some(device) = self.find(orphan) {
+            device.ports.borrow_mut().adopt(orphan.inner);
+        }
+    }
+
+    /// The endpoints that are open and the application's: neither a service's nor an orphan.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let of = |device: &Device<B>| -> Vec<Endpoint> {
+            let ports = device.ports.borrow();
+            let endpoint = |inner| Endpoint { run: self.run, device: device.index, inner };
+            ports.taken().map(endpoint).collect()
+        };
+        self.devices.iter().flat_map(of).collect()
+    }
+
+    /// The service that an endpoint is bound to.
+    pub fn service_of(&self, endpoint: Endpoint) -> Option<Name> {
+        let device = self.find(endpoint)?;
+        let ports = device.ports.borrow();
+        ports.get(endpoint.inner)?.channel.map(|(name, _)| name)
+    }
+
+    fn adopt_where(&self, fits: impl Fn(&Orphan) -> bool) -> Option<Endpoint> {
+        let orphan = self.orphans().into_iter().find(fits)?;
+        self.adopt(orphan.endpoint);
+        Some(orphan.endpoint)
+    }
+
     /// The services that the remote has announced and not withdrawn.
     pub fn services(&self) -> Vec<Service> {
         let of = |device: &Device<B>| -> Vec<Service> {
@@ -56,12 +111,16 @@ impl<B: Backend> Processor<B> {
     }
 
     /// Opens an endpoint bound to an announced service of this name, or of this name with an instance suffix; waits for
-    /// the announcement if need be.
+    /// the announcement if need be. Where a main side before this one had one open, that one is taken over.
     ///
     /// # Errors
     /// The service does not come within `timeout`, the remote ends, or there is no room for an endpoint.
     pub fn open(&self, service: &str, timeout: Duration) -> Result<Endpoint, OpenError> {
         let begin = Instant::now();
+        let is_it = |orphan: &Orphan| orphan.service.is_some_and(|name| name.matches(service));
+        if let Some(endpoint) = self.adopt_where(is_it) {
+            return Ok(endpoint);
+        }
         loop {
             let services = self.services();
             if let Some(found) = services.iter().find(|found| found.name.matches(service)) {
@@ -97,6 +156,14 @@ impl<B: Backend> Processor<B> {
     /// # Errors
     /// There is no such device, the address is taken, or there is no room for an endpoint.
     pub fn open_at(&self, device: u32, local: Option<u32>, peer: Option<u32>) -> Result<Endpoint, OpenError> {
+        let is_it = |orphan: &Orphan| {
+            orphan.endpoint.device == device
+                && Some(orphan.endpoint.addr()) == local
+                && orphan.service.is_none()
+        };
+        if let Some(endpoint) = self.adopt_where(is_it) {
+            return Ok(endpoint);
+        }
         self.open_on(device, local, peer, None)
     }
 
@@ -246,7 +313,8 @@ impl<B: Backend> Processor<B> {
             return Err(OpenError::Lost(Lost::Link { device, error }));
         }
         let inner = found.messages.open(local.unwrap_or(ADDR_ANY), peer.unwrap_or(ADDR_ANY))?;
-        found.ports.borrow_mut().add(inner, channel, None);
+        found.ports.borrow_mut().add(inner, channel, None, false);
+        found.note_port(inner, channel, false);
         Ok(Endpoint { run: self.run, device, inner })
     }
 

@@ -6,8 +6,8 @@ use sidecore_remoteproc::codes::Code;
 use sidecore_rpmsg::{self as rpmsg, LinkError, Name};
 
 use crate::codes;
-use crate::device::DeviceError;
 use crate::event::Ended;
+use crate::ground::DeviceError;
 
 /// Why nothing can be sent or received any more over an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

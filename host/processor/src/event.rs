@@ -11,7 +11,8 @@ use sidecore_services::PeerError;
 use sidecore_wire::features;
 
 use crate::codes;
-use crate::device::{DeviceError, Dropped};
+use crate::device::Dropped;
+use crate::ground::{DeviceError, NotResumed};
 use crate::service::ServiceEvent;
 
 /// Something that happened to a remote. Nothing else happens: what is dropped, refused or cut is here, too.
@@ -26,6 +27,23 @@ pub enum Event {
         device: u32,
         /// The features in use.
         features: u64,
+    },
+    /// An rpmsg device goes on where a main side died.
+    DeviceResumed {
+        /// Number of the device.
+        device: u32,
+        /// The features in use.
+        features: u64,
+        /// Frames that come again, because that main side had received and not released them.
+        again: u32,
+    },
+    /// A main side left an rpmsg device in use, and it cannot be gone on in: it is brought up anew, and what was under
+    /// way is lost.
+    DeviceNotResumed {
+        /// Number of the device.
+        device: u32,
+        /// Why.
+        error: NotResumed,
     },
     /// A virtio device that the firmware offers did not come up. The remote goes on without it.
     DeviceFailed {
@@ -232,6 +250,14 @@ impl fmt::Display for Event {
         match self {
             Self::DeviceUp { device, features } => {
                 write!(f, "vdev{device}: up, features: {}", features::names(*features))
+            }
+            Self::DeviceResumed { device, features, again } => write!(
+                f,
+                "vdev{device}: goes on where its main side died, features: {}, {again} frames come again",
+                features::names(*features)
+            ),
+            Self::DeviceNotResumed { device, error } => {
+                write!(f, "vdev{device}: begins anew, and what was under way is lost: {error}")
             }
             Self::DeviceFailed { device, error } => write!(f, "vdev{device}: did not come up: {error}"),
             Self::ServiceAnnounced { device, name, addr } => {

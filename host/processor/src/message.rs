@@ -18,6 +18,7 @@ pub struct Message<'p, B: Backend> {
     device: &'p Device<B>,
     endpoint: rpmsg::Endpoint,
     place: Place<'p, B>,
+    again: bool,
 }
 
 enum Place<'p, B: Backend> {
@@ -28,11 +29,17 @@ enum Place<'p, B: Backend> {
 impl<'p, B: Backend> Message<'p, B> {
     /// Takes a message up that waited at a port of the same device.
     pub(crate) fn new(device: &'p Device<B>, endpoint: rpmsg::Endpoint, parcel: Parcel<B>) -> Option<Self> {
-        let place = match parcel {
-            Parcel::InPlace(held) => Place::InPlace(device.messages.resume(held)?),
-            Parcel::Copied { src, payload } => Place::Copied { src, payload },
+        let (place, again) = match parcel {
+            Parcel::InPlace { held, again } => (Place::InPlace(device.messages.resume(held)?), again),
+            Parcel::Copied { src, payload } => (Place::Copied { src, payload }, false),
         };
-        Some(Self { device, endpoint, place })
+        Some(Self { device, endpoint, place, again })
+    }
+
+    /// Whether it may have come before: a main side before this one had taken it when it died, and nobody knows what it
+    /// had done with it.
+    pub fn may_be_repeated(&self) -> bool {
+        self.again
     }
 
     /// The address that it came from.

@@ -30,6 +30,10 @@ pub(crate) struct Port<B: Backend> {
     pub(crate) channel: Option<(Name, u32)>,
     /// The remote has withdrawn that service.
     pub(crate) withdrawn: bool,
+    /// A main side before this one opened it, and nobody here has asked for it yet.
+    pub(crate) orphaned: bool,
+    /// Its peer is known, or was never to be found out.
+    bound: bool,
     service: Option<Box<dyn Serve>>,
     /// What the service wrote, while there is no buffer for it.
     outbox: Option<Vec<u8>>,
@@ -39,7 +43,12 @@ pub(crate) struct Port<B: Backend> {
 /// A received message that waits for the application.
 pub(crate) enum Parcel<B: Backend> {
     /// In the buffer that it came in.
-    InPlace(Held<Link<B>>),
+    InPlace {
+        /// The buffer.
+        held: Held<Link<B>>,
+        /// A main side before this one had it already.
+        again: bool,
+    },
     /// Copied, since too many wait in place already.
     Copied {
         /// Where it came from.
@@ -50,9 +59,9 @@ pub(crate) enum Parcel<B: Backend> {
 }
 
 impl<B: Backend> Ports<B> {
-    /// For a device with `buffers` receive buffers that can send `max` bytes at once.
-    pub(crate) fn new(buffers: usize, max: usize, limit: usize) -> Self {
-        Self { ports: Vec::new(), held: 0, may_hold: buffers / 2, limit, scratch: Vec::new(), max }
+    /// For a device of whose receive buffers `may_hold` may wait, and that can send `max` bytes at once.
+    pub(crate) fn new(may_hold: usize, max: usize, limit: usize) -> Self {
+        Self { ports: Vec::new(), held: 0, may_hold, limit, scratch: Vec::new(), max }
     }
 
     pub(crate) fn add(
@@ -60,9 +69,27 @@ impl<B: Backend> Ports<B> {
         endpoint: Endpoint,
         channel: Option<(Name, u32)>,
         service: Option<Box<dyn Serve>>,
+        orphaned: bool,
     ) {
-        let (withdrawn, outbox, queue) = (false, None, VecDeque::new());
-        self.ports.push(Port { endpoint, channel, withdrawn, service, outbox, queue });
+        let (withdrawn, bound, outbox, queue) = (false, channel.is_some(), None, VecDeque::new());
+        self.ports.push(Port { endpoint, channel, withdrawn, orphaned, bound, service, outbox, queue });
+    }
+
+    /// The endpoints that nobody has asked for yet, with their services.
+    pub(crate) fn orphans(&self) -> impl Iterator<Item = (Endpoint, Option<(Name, u32)>)> + '_ {
+        let orphans = self.ports.iter().filter(|port| port.orphaned);
+        orphans.map(|port| (port.endpoint, port.channel))
+    }
+
+    /// The endpoints that the application has open.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        self.ports.iter().filter(|port| !port.orphaned && port.service.is_none()).map(|port| port.endpoint)
+    }
+
+    /// Somebody asks for an endpoint.
+    pub(crate) fn adopt(&mut self, endpoint: Endpoint) {
+        let found = self.ports.iter_mut().find(|port| port.endpoint == endpoint);
+        found.into_iter().for_each(|port| port.orphaned = false);
     }
 
     pub(crate) fn get(&self, endpoint: Endpoint) -> Option<&Port<B>> {
@@ -81,7 +108,7 @@ impl<B: Backend> Ports<B> {
         if let Some(service) = &mut port.service {
             tell(device, &mut **service, events);
         }
-        self.held -= port.queue.iter().filter(|parcel| matches!(parcel, Parcel::InPlace(_))).count();
+        self.held -= port.queue.iter().filter(|parcel| matches!(parcel, Parcel::InPlace { .. })).count();
         Some(port.queue)
     }
 
@@ -89,40 +116,52 @@ impl<B: Backend> Ports<B> {
     pub(crate) fn take(&mut self, endpoint: Endpoint) -> Option<Parcel<B>> {
         let port = self.ports.iter_mut().find(|port| port.endpoint == endpoint)?;
         let parcel = port.queue.pop_front()?;
-        self.held -= usize::from(matches!(parcel, Parcel::InPlace(_)));
+        self.held -= usize::from(matches!(parcel, Parcel::InPlace { .. }));
         Some(parcel)
     }
 
-    /// Hands a message to its endpoint's service or queue.
+    /// Hands a message to its endpoint's service or queue. Answers the endpoint's service (if it has one) where its peer
+    /// is known by this message alone.
     pub(crate) fn deliver(
         &mut self,
         device: u32,
         message: Message<'_, Link<B>, Box<[Slot]>>,
         events: &Events,
-    ) {
+    ) -> Option<Option<(Name, u32)>> {
         let endpoint = message.endpoint();
-        let Some(port) = self.ports.iter_mut().find(|port| port.endpoint == endpoint) else {
-            // Endpoints and ports are opened and closed together.
-            return;
-        };
+        // Endpoints and ports are opened and closed together.
+        let port = self.ports.iter_mut().find(|port| port.endpoint == endpoint)?;
+        let is_new = !std::mem::replace(&mut port.bound, true);
+        let channel = port.channel;
         if let Some(service) = &mut port.service {
             let payload = copy(&message, &mut self.scratch);
             drop(message);
             if let Err(error) = service.receive(payload) {
                 events.push(Event::ServiceMisused { device, service: service.name(), error, count: 1 });
             }
-            return;
+            return None;
         }
         if port.queue.len() >= self.limit {
             events.push(Event::MessagesLost { device, addr: endpoint.addr(), count: 1 });
         } else if self.held < self.may_hold {
             if let Some(held) = message.hold() {
-                port.queue.push_back(Parcel::InPlace(held));
+                port.queue.push_back(Parcel::InPlace { held, again: false });
                 self.held += 1;
             }
         } else {
             let payload = copy(&message, &mut self.scratch).into();
             port.queue.push_back(Parcel::Copied { src: message.src(), payload });
+        }
+        is_new.then_some(channel)
+    }
+
+    /// Hands a message to its endpoint's queue that a main side before this one had taken.
+    pub(crate) fn deliver_again(&mut self, message: Message<'_, Link<B>, Box<[Slot]>>) {
+        let endpoint = message.endpoint();
+        let port = self.ports.iter_mut().find(|port| port.endpoint == endpoint);
+        if let Some((port, held)) = port.and_then(|port| Some((port, message.hold()?))) {
+            port.queue.push_back(Parcel::InPlace { held, again: true });
+            self.held += 1;
         }
     }
 

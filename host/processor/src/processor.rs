@@ -11,10 +11,12 @@ use sidecore_remoteproc::recovery::{Decision, Recovery};
 use sidecore_remoteproc::resource::{self, Vdev};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Found, Remote, RemoteError};
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
+use sidecore_virtio::split;
 
 use crate::capture::{Capture, Tap};
-use crate::device::{self, Device, Room};
+use crate::device::{Device, Room};
 use crate::event::{Ended, Event, Events, ServeError};
+use crate::ground::Ground;
 use crate::service::Offer;
 
 /// How a processor is run.
@@ -34,6 +36,13 @@ pub struct Options {
     /// How long a remote that is attached to is given to let go of the rings of the main side before this one. It must
     /// be longer than the remote's looks at the device status are apart (RESET-3 and RESET-13 of the protocol).
     pub quiesce: Duration,
+    /// Whether a journal is kept where the backend has memory for it, and [`attach`](Processor::attach) goes on where a
+    /// main side died that kept one. Otherwise, and where that cannot be, the remote sees its devices reset, and what was
+    /// under way is lost.
+    ///
+    /// The price: messages wait in the buffers that they came in and nowhere else, so that an endpoint that nobody reads
+    /// can take all of them, and then the remote waits, whatever it has to say to others.
+    pub resume: bool,
 }
 
 impl Options {
@@ -48,6 +57,7 @@ impl Options {
             capture: None,
             spin: Duration::from_micros(50),
             quiesce: Duration::from_millis(250),
+            resume: true,
         }
     }
 }
@@ -125,7 +135,7 @@ impl<B: Backend> Processor<B> {
     /// As for [`Remote::start`].
     pub fn start(&mut self) -> Result<(), RemoteError> {
         self.remote.get_mut().start()?;
-        self.begin();
+        self.begin(false);
         Ok(())
     }
 
@@ -136,16 +146,22 @@ impl<B: Backend> Processor<B> {
         self.remote.get_mut().decide(recovery, now)
     }
 
-    /// Takes over a remote that someone else started, and brings its devices up anew: the remote sees them reset, and
-    /// announces again. What was under way is lost. `table` tells where its resource table lies where the backend does
-    /// not know. Takes [`Options::quiesce`] longer than a start.
+    /// Takes over a remote that someone else started. `table` tells where its resource table lies where the backend does
+    /// not know.
+    ///
+    /// Where a main side died that left a journal ([`Backend::journal`]), this one goes on where it stood, and the remote
+    /// notices nothing ([`Event::DeviceResumed`]): what was sent arrives once; what that one had received and not given
+    /// back comes again, and [says so](crate::Message::may_be_repeated); its endpoints are [`orphans`](Self::orphans).
+    /// Services that ran there begin anew.
+    ///
+    /// Otherwise the devices are brought up anew: the remote sees them reset, and announces again; what was under way is
+    /// lost. That takes [`Options::quiesce`] longer than a start.
     ///
     /// # Errors
     /// As for [`Remote::attach`].
     pub fn attach(&mut self, table: Option<(DeviceAddr, u32)>) -> Result<(), RemoteError> {
         self.remote.get_mut().attach(&Found { table, options: self.options.firmware })?;
-        self.quiesce();
-        self.begin();
+        self.begin(self.options.resume);
         Ok(())
     }
 
@@ -160,35 +176,78 @@ impl<B: Backend> Processor<B> {
         Ok(())
     }
 
-    /// Resets the rpmsg devices of a remote that runs, and waits until it can be taken to have seen that: what it is
-    /// doing for the main side before us must not end in our rings. Nothing rings here: rpmsg-lite takes its first
-    /// bell for the start.
-    fn quiesce(&self) {
-        let remote = self.remote.borrow();
-        let mut any = false;
-        for vdev in remote.vdevs() {
-            any |= device::withdraw(vdev, remote.table_region().as_ref());
-        }
-        if any {
-            std::thread::sleep(self.options.quiesce);
-        }
-    }
-
-    /// Brings the devices of a remote up that runs as of now.
-    fn begin(&mut self) {
+    /// Brings the devices of a remote up that runs as of now, or goes on in those that another main side left.
+    fn begin(&mut self, resume: bool) {
         self.devices.clear();
         self.events.clear();
         *self.ended.get_mut() = None;
         self.run = self.run.wrapping_add(1);
-        let remote = self.remote.borrow();
-        for vdev in remote.vdevs() {
-            match self.bring_up(&remote, vdev) {
+        let mut anew = Vec::new();
+        for (vdev, ground) in self.grounds() {
+            match ground {
+                Ok(ground) if resume && ground.is_left_in_use() => {
+                    match Device::resume(ground, self.tap(vdev)) {
+                        Ok((device, left)) => self.resumed(device, left),
+                        Err(error) => {
+                            self.events.push(Event::DeviceNotResumed { device: vdev, error });
+                            anew.push(vdev);
+                        }
+                    }
+                }
+                Ok(_) => anew.push(vdev),
+                Err(error) => self.events.push(Event::DeviceFailed { device: vdev, error }),
+            }
+        }
+        let mut grounds = self.grounds();
+        grounds.retain(|(vdev, _)| anew.contains(vdev));
+        if self.remote.get_mut().state() == remoteproc::State::Attached {
+            self.quiesce(&grounds);
+        }
+        for (vdev, ground) in grounds {
+            match ground.and_then(|ground| Device::bring_up(ground, self.tap(vdev), self.options.resume)) {
                 Ok(device) => {
-                    self.events.push(Event::DeviceUp { device: vdev.index, features: device.features });
+                    self.events.push(Event::DeviceUp { device: vdev, features: device.features });
                     self.devices.push(device);
                 }
-                Err(error) => self.events.push(Event::DeviceFailed { device: vdev.index, error }),
+                Err(error) => self.events.push(Event::DeviceFailed { device: vdev, error }),
             }
+        }
+    }
+
+    fn resumed(&mut self, device: Device<B>, left: Vec<split::Left>) {
+        let (index, again) = (device.index, left.len() as u32);
+        self.events.push(Event::DeviceResumed { device: index, features: device.features, again });
+        device
+            .deliver_again(left, &self.events, &mut |device, announcement| self.serve(device, announcement));
+        self.devices.push(device);
+    }
+
+    /// What the link of each device is made of.
+    fn grounds(&self) -> Vec<(u32, Result<Ground<B>, crate::DeviceError>)> {
+        let remote = self.remote.borrow();
+        let (backend, table) = (remote.backend(), remote.table_region());
+        let mut journal = backend.journal();
+        let mut ground = |vdev: &Vdev| {
+            let (table, bell) = (table.as_ref(), backend.doorbell());
+            Ground::find(vdev, backend.memories(), table, &mut journal, bell, self.options.room)
+        };
+        remote.vdevs().iter().map(|vdev| (vdev.index, ground(vdev))).collect()
+    }
+
+    /// Resets devices of a remote that runs, and waits until it can be taken to have seen that: what it is doing for the
+    /// main side before us must not end in our rings (RESET-13 of the protocol). Nothing rings here: rpmsg-lite takes its
+    /// first bell for the start.
+    fn quiesce(&self, grounds: &[(u32, Result<Ground<B>, crate::DeviceError>)]) {
+        let devices = grounds.iter().filter_map(|(_, ground)| ground.as_ref().ok());
+        if devices.inspect(|ground| ground.withdraw()).count() > 0 {
+            std::thread::sleep(self.options.quiesce);
+        }
+    }
+
+    fn tap(&self, vdev: u32) -> Tap {
+        match &self.options.capture {
+            Some(capture) => capture.tap(&format!("{}/vdev{vdev}", self.options.name)),
+            None => Tap::OFF,
         }
     }
 
@@ -264,15 +323,6 @@ impl<B: Backend> Processor<B> {
     /// A handle that ends a [`wait`](Self::wait) from any thread.
     pub fn waker(&self) -> Waker {
         Waker { woken: Arc::clone(&self.woken), backend: self.waker.clone() }
-    }
-
-    fn bring_up(&self, remote: &Remote<B>, vdev: &Vdev) -> Result<Device<B>, crate::DeviceError> {
-        let tap = match &self.options.capture {
-            Some(capture) => capture.tap(&format!("{}/vdev{}", self.options.name, vdev.index)),
-            None => Tap::OFF,
-        };
-        let (backend, table) = (remote.backend(), remote.table_region());
-        Device::bring_up(vdev, backend.memories(), table.as_ref(), backend.doorbell(), tap, self.options.room)
     }
 
     /// Whether somebody used a waker since the last look.
@@ -359,7 +409,8 @@ impl<B: Backend> Processor<B> {
         let opened = match device.messages.open(ADDR_ANY, addr) {
             Ok(endpoint) => match (offer.open)() {
                 Some(service) => {
-                    device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service));
+                    device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service), false);
+                    device.note_port(endpoint, Some((name, addr)), true);
                     Ok(())
                 }
                 None => {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, fuzz, lab, layers, none, ordinary, prose, protocol, test};
+use super::{Chore, deny, docs, files, fuzz, lab, layers, none, ordinary, prose, protocol, sim, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -29,6 +29,7 @@ pub(crate) const CHORE: Chore = Chore {
         cross(report);
         docs::steps(report);
         test::steps(report, false);
+        sim::steps(report, SCHEDULES, 1);
         fuzz::steps(report, FUZZ_SECONDS, None);
         ordinary::steps(report);
         lab::steps(report);
@@ -39,6 +40,9 @@ pub(crate) const CHORE: Chore = Chore {
 
 /// How long each target is fuzzed: enough to see that it can be, and that its corpus is still good.
 const FUZZ_SECONDS: u32 = 5;
+
+/// Schedules of the simulation: all that is promised of a main side's death is promised of so many.
+const SCHEDULES: u64 = 100_000;
 
 /// Another instruction set, so that nothing assumes ours.
 const OTHER: &str = "aarch64-unknown-linux-gnu";

@@ -14,6 +14,7 @@ mod loom;
 mod ordinary;
 mod prose;
 mod protocol;
+mod sim;
 mod size;
 mod test;
 
@@ -31,6 +32,7 @@ pub(crate) const CHORES: &[Chore] = &[
     bench::CHORE,
     size::CHORE,
     loom::CHORE,
+    sim::CHORE,
     fuzz::CHORE,
     ordinary::CHORE,
     layers::CHORE,

@@ -73,6 +73,10 @@ impl Raw {
     /// As for [`Raw::load`].
     #[inline(always)]
     pub(crate) unsafe fn store<T: Scalar>(&self, at: usize, value: T) {
+        #[cfg(mortal)]
+        if !crate::mortal::is_alive() {
+            return;
+        }
         // SAFETY: in bounds by the caller's promise.
         let to = unsafe { self.0.add(at) }.cast::<T>();
         // SAFETY: aligned by the caller's promise.
@@ -95,6 +99,10 @@ impl Raw {
     /// As for [`Raw::load`].
     #[inline(always)]
     pub(crate) unsafe fn store_release(&self, at: usize, value: u16) {
+        #[cfg(mortal)]
+        if !crate::mortal::is_alive() {
+            return;
+        }
         // SAFETY: in bounds by the caller's promise.
         let to = unsafe { self.0.add(at) }.cast::<u16>();
         // SAFETY: as in `load_acquire`.

@@ -34,6 +34,11 @@ impl<L: Link, S: Sink> Tracer<L, S> {
         Self { link, sink }
     }
 
+    /// The link itself.
+    pub const fn inner(&self) -> &L {
+        &self.link
+    }
+
     /// Who looks.
     pub const fn sink(&self) -> &S {
         &self.sink

@@ -8,6 +8,7 @@ use sidecore_wire::split::{
     AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, USED_NO_NOTIFY, need_event,
 };
 
+use super::journal::Journal;
 use super::{Parts, index_jump, pack};
 use crate::{Buffer, Direction, DriverQueue, QueueError, RingFeatures, Used};
 
@@ -16,34 +17,37 @@ use crate::{Buffer, Direction, DriverQueue, QueueError, RingFeatures, Used};
 /// `S` is the storage for the driver's own record of each descriptor, at least as many slots as the ring has
 /// descriptors: an array in firmware, a boxed slice on Linux. Nothing that the driver relies on lies where the
 /// device can write: descriptors are written and never read back.
+///
+/// `J` notes what changes hands, for a driver that another one may have to follow ([`Driver::resume`]).
 #[derive(Debug)]
-pub struct Driver<S, O = ()> {
-    parts: Parts<O>,
-    slots: S,
+pub struct Driver<S, O = (), J = ()> {
+    pub(super) parts: Parts<O>,
+    pub(super) slots: S,
+    pub(super) journal: J,
     /// First of the free descriptors, linked by [`Slot::next`]; `num` where none is free.
-    free: Cell<u16>,
-    free_count: Cell<u16>,
+    pub(super) free: Cell<u16>,
+    pub(super) free_count: Cell<u16>,
     /// Entries written to the available ring.
-    offered: Cell<u16>,
+    pub(super) offered: Cell<u16>,
     /// Entries that the device was shown.
-    published: Cell<u16>,
+    pub(super) published: Cell<u16>,
     /// Entries taken from the used ring.
-    taken: Cell<u16>,
+    pub(super) taken: Cell<u16>,
     /// The device's index when it was read last.
-    seen: Cell<u16>,
-    event_index: bool,
+    pub(super) seen: Cell<u16>,
+    pub(super) event_index: bool,
 }
 
 /// What a driver remembers of one descriptor.
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
-    state: Cell<State>,
+    pub(super) state: Cell<State>,
     /// Whether its buffer is the device's to write.
-    writable: Cell<bool>,
+    pub(super) writable: Cell<bool>,
     /// The next free descriptor, or the next of the chain in flight.
-    next: Cell<u16>,
+    pub(super) next: Cell<u16>,
     /// Bytes of its buffer, as the device was told last.
-    len: Cell<u32>,
+    pub(super) len: Cell<u32>,
 }
 
 impl Slot {
@@ -55,7 +59,7 @@ impl Slot {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     #[default]
     Free,
     /// Reserved, or used and not yet given back: the caller's.
@@ -74,6 +78,21 @@ impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O> {
     /// # Errors
     /// [`QueueError::Storage`] where there are fewer slots than descriptors.
     pub fn new(parts: Parts<O>, features: RingFeatures, storage: S) -> Result<Self, QueueError> {
+        Self::journaled(parts, features, storage, ())
+    }
+}
+
+impl<S: AsRef<[Slot]>, O: Clone, J: Journal> Driver<S, O, J> {
+    /// As [`new`](Driver::new), with a journal that begins anew.
+    ///
+    /// # Errors
+    /// As for [`new`](Driver::new).
+    pub fn journaled(
+        parts: Parts<O>,
+        features: RingFeatures,
+        storage: S,
+        journal: J,
+    ) -> Result<Self, QueueError> {
         let num = parts.num;
         let slots = storage.as_ref();
         if slots.len() < usize::from(num) {
@@ -86,9 +105,11 @@ impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O> {
             slot.next.set(next);
         }
         parts.clear();
+        journal.begins();
         Ok(Self {
             parts,
             slots: storage,
+            journal,
             free: Cell::new(0),
             free_count: Cell::new(num),
             offered: Cell::new(0),
@@ -100,7 +121,7 @@ impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O> {
     }
 }
 
-impl<S: AsRef<[Slot]>, O> Driver<S, O> {
+impl<S: AsRef<[Slot]>, O, J: Journal> Driver<S, O, J> {
     /// Descriptors that [`DriverQueue::reserve`] can still give.
     pub fn free_count(&self) -> u16 {
         self.free_count.get()
@@ -153,6 +174,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         let offered = self.offered.get();
         // Buffers that are used in the order in which they were offered come round in the same order.
         self.parts.available.renew(usize::from(offered), head);
+        self.journal.offers(head);
         self.offered.set(offered.wrapping_add(1));
     }
 
@@ -184,7 +206,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         if taken == self.seen.get() {
             return self.next_round();
         }
-        self.take(taken, self.parts.used.load_first(usize::from(taken)))
+        self.take(taken, self.parts.used.load_first(usize::from(taken)), 0)
     }
 
     /// [`Self::next`] where all that the device was known to have used is taken: the descriptors that were never used
@@ -195,7 +217,7 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
         let taken = self.taken.get();
         match self.unused() {
             Some(unused) => Ok(unused),
-            None if self.look(taken)? => self.take(taken, self.parts.used.load_first(usize::from(taken))),
+            None if self.look(taken)? => self.take(taken, self.parts.used.load_first(usize::from(taken)), 0),
             None => Err(QueueError::Full),
         }
     }
@@ -215,17 +237,18 @@ impl<S: AsRef<[Slot]>, O> Driver<S, O> {
 
     /// Takes the chain that the device named in the element at `taken`.
     #[inline(always)]
-    fn take(&self, taken: u16, id: u32) -> Result<(u16, &Slot), QueueError> {
+    fn take(&self, taken: u16, id: u32, len: u32) -> Result<(u16, &Slot), QueueError> {
         let slot = self.slots.as_ref().get(id as usize).ok_or_else(|| self.bad_id(id))?;
         if slot.state.get() != State::Single {
             self.unchain(id, slot)?;
         }
+        self.journal.takes(id as u16, len);
         self.taken.set(taken.wrapping_add(1));
         Ok((id as u16, slot))
     }
 
     #[inline(always)]
-    fn put_free(&self, index: u16, slot: &Slot) {
+    pub(super) fn put_free(&self, index: u16, slot: &Slot) {
         slot.state.set(State::Free);
         slot.next.set(self.free.get());
         self.free.set(index);
@@ -296,7 +319,7 @@ fn describe(buffer: &Buffer, next: Option<u16>) -> u64 {
     }
 }
 
-impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
+impl<S: AsRef<[Slot]>, O, J: Journal> DriverQueue for Driver<S, O, J> {
     #[inline(always)]
     fn num(&self) -> u16 {
         self.parts.num
@@ -403,7 +426,7 @@ impl<S: AsRef<[Slot]>, O> DriverQueue for Driver<S, O> {
             return Ok(None);
         }
         let [id, len] = self.parts.used.load(usize::from(taken));
-        let (head, slot) = self.take(taken, id)?;
+        let (head, slot) = self.take(taken, id, len)?;
         slot.state.set(State::Held);
         Ok(Some(Used { head, len }))
     }

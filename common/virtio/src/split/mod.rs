@@ -2,10 +2,14 @@
 
 mod device;
 mod driver;
+mod journal;
+mod resume;
 mod walk;
 
 pub use device::Device;
 pub use driver::{Driver, Slot};
+pub use journal::{Journal, Ledger, Left};
+pub use resume::ResumeError;
 pub use walk::Walk;
 
 use sidecore_mem::{AccessError, Pairs, Region, Ring, Word};

@@ -19,19 +19,22 @@ pub(super) struct Estate {
     pub(super) doorbell: SandboxDoorbell,
     /// Rung by the remote.
     pub(super) bell: EventFd,
+    /// What main sides note for those that come after them.
+    pub(super) journal: Region<Arc<Mapping>>,
     /// Names, addresses and lengths of the memories.
     spans: Vec<(String, DeviceAddr, u64)>,
 }
 
 impl Estate {
-    /// Maps what a warden sent: memory, the remote's doorbell, the main side's doorbell.
+    /// Maps what a warden sent: memory, the remote's doorbell, the main side's doorbell, the journal.
     pub(super) fn take(
         plan: &Plan,
         fds: Vec<OwnedFd>,
     ) -> Result<(Self, MemoryMap<Arc<Mapping>>), BackendError> {
-        let [memory, doorbell_in, doorbell_out] =
-            <[_; 3]>::try_from(fds).map_err(|_| lost("it sent too few descriptors".to_owned()))?;
-        let region = SharedMemory::adopt(memory).and_then(|memory| memory.map()).map_err(system)?.region();
+        let [memory, doorbell_in, doorbell_out, journal] =
+            <[_; 4]>::try_from(fds).map_err(|_| lost("it sent too few descriptors".to_owned()))?;
+        let map = |fd| SharedMemory::adopt(fd).and_then(|memory| memory.map()).map_err(system);
+        let (region, journal) = (map(memory)?.region(), map(journal)?.region());
         let mut memories = MemoryMap::new();
         for span in plan.spans() {
             let bytes = slice(&region, span.offset, span.len)?;
@@ -47,6 +50,7 @@ impl Estate {
             host_asleep: word(page::HOST_ASLEEP)?,
             doorbell: SandboxDoorbell(Some(Arc::new(bell))),
             bell: EventFd::adopt(doorbell_out).map_err(system)?,
+            journal,
             spans: plan.spans().map(|span| (span.name.clone(), DeviceAddr(span.at), span.len)).collect(),
         };
         Ok((estate, memories))

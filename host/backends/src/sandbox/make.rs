@@ -76,6 +76,7 @@ impl Sandbox {
             memory_limit: config.memory_limit,
             stack_size: config.stack_size,
             lifetime: config.lifetime,
+            attached: false,
             client: None,
             asked_dir: config.runtime_dir.clone(),
             dir: None,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_mem::DeviceAddr;
+use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::{Channel, EventFd, Joined, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
@@ -79,6 +79,8 @@ pub struct Sandbox {
     memory_limit: u64,
     stack_size: u64,
     lifetime: Lifetime,
+    /// Somebody else started it.
+    attached: bool,
     /// `None` once the warden is lost or left.
     client: Option<Client>,
     /// Where to look for the warden's socket, and where it was made.
@@ -270,6 +272,11 @@ impl Backend for Sandbox {
         &self.memories
     }
 
+    fn journal(&self) -> Option<Region<Self::Owner>> {
+        let is_outlived = self.attached || self.lifetime != Lifetime::Tied;
+        self.estate.as_ref().filter(|_| is_outlived).map(|estate| estate.journal.clone())
+    }
+
     fn start(&mut self, boot: &Boot) -> Result<(), BackendError> {
         self.expect_state("start", State::Prepared)?;
         match self.ask(&Request::Start(boot.clone()))? {
@@ -327,7 +334,7 @@ impl Backend for Sandbox {
         (self.client, self.dir) = (Some(client), Some(dir));
         self.findings.1 = attached.findings;
         self.boot = Some(attached.boot);
-        self.state = State::Running;
+        (self.state, self.attached) = (State::Running, true);
         Ok(())
     }
 

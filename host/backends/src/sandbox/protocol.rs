@@ -9,7 +9,7 @@ use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::{Access, BackendError, Boot, Crash, CrashKind, Event, Registers};
 
 /// Version of these messages. Wardens of another one are refused by name, never guessed at.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes that a message may have.
 pub(super) const MAX_MESSAGE: usize = 16 * 1024;
@@ -172,7 +172,7 @@ messages! {
     enum Reply {
         /// Done.
         1 Done(()),
-        /// Descriptors: the memory, the remote's doorbell, the main side's doorbell.
+        /// Descriptors: the memory, the remote's doorbell, the main side's doorbell, the journal.
         2 Prepared(()),
         /// It runs; what is to be known of its confinement.
         3 Started(Vec<String>),

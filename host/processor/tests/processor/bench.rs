@@ -113,9 +113,14 @@ pub(crate) fn processor(
     options: Options,
     act: impl FnMut(&Side<'_>) -> Step + 'static,
 ) -> Processor<Sim> {
-    let mut processor = Processor::new(Sim::new(firmware(act)), Options { spin: Duration::ZERO, ..options });
+    let mut processor = Processor::new(simulated(act), Options { spin: Duration::ZERO, ..options });
     processor.load(&Firmware::parse(&elf(vdevs, true)).unwrap()).unwrap();
     processor
+}
+
+/// The simulated remote of such a processor.
+pub(crate) fn simulated(act: impl FnMut(&Side<'_>) -> Step + 'static) -> Sim {
+    Sim::new(firmware(act))
 }
 
 /// One that is started and has had its first turn, with one device.

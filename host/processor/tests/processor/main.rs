@@ -7,5 +7,6 @@ mod capture;
 mod dumps;
 mod hostile;
 mod messages;
+mod resume;
 mod services;
 mod shm;

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use sidecore_mem::{AddressMap, DeviceAddr, Window};
+use sidecore_mem::{AddressMap, DeviceAddr, Region, Window};
 
 mod report;
 
@@ -45,6 +45,13 @@ pub trait Backend {
     /// remote has memory that its firmware need not ask for.
     fn whole(&self) -> Vec<Window<Self::Owner>> {
         self.memories().windows().cloned().collect()
+    }
+
+    /// Memory that the remote does not see and that outlives this main side, zeroed when the remote is prepared: the
+    /// next main side, which attaches, goes on in the rings with what this one notes there. `None` where the kind has
+    /// none, or the remote ends with its main side.
+    fn journal(&self) -> Option<Region<Self::Owner>> {
+        None
     }
 
     /// Puts bytes where the remote will see them, in a memory that may not be mapped on the main side.

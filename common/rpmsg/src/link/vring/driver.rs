@@ -26,13 +26,13 @@ pub struct Buffers<O = ()> {
 /// anything that the device can write, and descriptors keep their addresses for the life of the link.
 #[derive(Debug)]
 pub struct Driver<Q, N, O = ()> {
-    rx: Q,
-    tx: Q,
-    rx_pool: Pool<O>,
-    tx_pool: Pool<O>,
-    notify: N,
+    pub(super) rx: Q,
+    pub(super) tx: Q,
+    pub(super) rx_pool: Pool<O>,
+    pub(super) tx_pool: Pool<O>,
+    pub(super) notify: N,
     /// Someone found no transmit buffer, and none has come back since.
-    starved: Cell<bool>,
+    pub(super) starved: Cell<bool>,
 }
 
 impl<Q: DriverQueue, N: Notify, O: Clone> Driver<Q, N, O> {
@@ -73,6 +73,18 @@ impl<Q, N, O> Driver<Q, N, O> {
         &self.notify
     }
 
+    /// The frame in a receive buffer of which the device says that it wrote `len` bytes.
+    #[inline(always)]
+    pub(super) fn open(&self, head: u16, len: u32) -> Result<(Header, DriverRx<'_>), LinkError> {
+        if len as usize > self.rx_pool.blocks.size() || (len as usize) < Header::SIZE {
+            return Err(self.bad_length(head, len));
+        }
+        let block = self.rx_pool.block(head);
+        let mut header = [0; Header::SIZE];
+        block.read(0, &mut header).ok_or(LinkError::Closed)?;
+        Ok((Header::parse(&header), DriverRx { head, len, block }))
+    }
+
     #[cold]
     fn refused(&self, error: QueueError) -> LinkError {
         if error == QueueError::Full {
@@ -99,7 +111,7 @@ impl<Q, N, O> Driver<Q, N, O> {
 
 /// The buffers of one direction, checked.
 #[derive(Debug)]
-struct Pool<O> {
+pub(super) struct Pool<O> {
     blocks: Blocks<O>,
     addr: DeviceAddr,
     /// Bytes of the longest payload that a buffer takes and a header tells.
@@ -107,7 +119,7 @@ struct Pool<O> {
 }
 
 impl<O: Clone> Pool<O> {
-    fn new(buffers: &Buffers<O>, num: u16) -> Result<Self, LinkError> {
+    pub(super) fn new(buffers: &Buffers<O>, num: u16) -> Result<Self, LinkError> {
         if (buffers.size as usize) < Header::SIZE {
             return Err(LinkError::BufferSize { size: buffers.size });
         }
@@ -118,14 +130,14 @@ impl<O: Clone> Pool<O> {
 }
 
 impl<O> Pool<O> {
-    fn buffer(&self, head: u16, direction: Direction) -> Buffer {
+    pub(super) fn buffer(&self, head: u16, direction: Direction) -> Buffer {
         let offset = self.blocks.offset(usize::from(head)) as u64;
         let addr = DeviceAddr(self.addr.0.wrapping_add(offset));
         Buffer { addr, len: self.blocks.size() as u32, direction }
     }
 
     #[inline(always)]
-    fn block(&self, head: u16) -> Block<'_> {
+    pub(super) fn block(&self, head: u16) -> Block<'_> {
         self.blocks.block(usize::from(head))
     }
 
@@ -243,13 +255,8 @@ impl<Q: DriverQueue, N: Notify, O> Link for Driver<Q, N, O> {
         take: impl FnOnce(Header, DriverRx<'l>) -> R,
     ) -> Result<Option<R>, LinkError> {
         let Some(Used { head, len }) = self.rx.pop_used()? else { return Ok(None) };
-        if len as usize > self.rx_pool.blocks.size() || (len as usize) < Header::SIZE {
-            return Err(self.bad_length(head, len));
-        }
-        let block = self.rx_pool.block(head);
-        let mut header = [0; Header::SIZE];
-        block.read(0, &mut header).ok_or(LinkError::Closed)?;
-        Ok(Some(take(Header::parse(&header), DriverRx { head, len, block })))
+        let (header, rx) = self.open(head, len)?;
+        Ok(Some(take(header, rx)))
     }
 
     #[inline(always)]

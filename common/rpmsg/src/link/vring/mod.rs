@@ -6,6 +6,7 @@
 
 mod device;
 mod driver;
+mod resume;
 
 pub use device::Device;
 pub use driver::{Buffers, Driver};

@@ -18,6 +18,7 @@ use sidecore_wire::sandbox as page;
 use self::remote::{Outcome, Remote};
 use super::protocol::{Attached, MAX_MESSAGE, Plan, Refusal, Reply, Request, Setup, VERSION, Wire};
 use super::runtime_dir;
+use crate::JOURNAL_SIZE;
 
 mod crash;
 mod remote;
@@ -52,6 +53,8 @@ pub(super) fn run() -> ! {
 struct Estate {
     plan: Plan,
     memory: SharedMemory,
+    /// What main sides note for those that come after them. The remote never sees it.
+    journal: SharedMemory,
     /// The hand-over page.
     page: Region<Arc<Mapping>>,
     stack: Region<Arc<Mapping>>,
@@ -66,6 +69,7 @@ impl Estate {
         let check = "check the memory plan";
         let total = usize::try_from(plan.total).map_err(|_| Refusal::new(check, "too much memory"))?;
         let memory = SharedMemory::create("sidecore", total)?;
+        let journal = SharedMemory::create("sidecore-journal", JOURNAL_SIZE)?;
         let region = memory.map()?.region();
         let slice = |offset: u64, len: u64| {
             let (offset, len) = (usize::try_from(offset), usize::try_from(len));
@@ -81,11 +85,18 @@ impl Estate {
             (slice(plan.hand_over.offset, page::SIZE as u64)?, slice(plan.stack.offset, plan.stack.len)?);
         // The remote sleeps in its reads; ours must never.
         let (doorbell_in, doorbell_out) = (EventFd::new(true)?, EventFd::new(false)?);
-        Ok(Self { plan, memory, page, stack, doorbell_in, doorbell_out })
+        Ok(Self { plan, memory, journal, page, stack, doorbell_in, doorbell_out })
     }
 
+    /// What the remote gets.
     fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
         [self.memory.as_fd(), self.doorbell_in.as_fd(), self.doorbell_out.as_fd()]
+    }
+
+    /// What a main side gets.
+    fn descriptors_and_journal(&self) -> [BorrowedFd<'_>; 4] {
+        let [memory, doorbell_in, doorbell_out] = self.descriptors();
+        [memory, doorbell_in, doorbell_out, self.journal.as_fd()]
     }
 }
 
@@ -280,7 +291,7 @@ impl Warden {
             Request::Prepare(_) if self.estate.is_some() => state("prepare", "the remote has memory already"),
             Request::Prepare(plan) => {
                 let estate = Estate::new(plan)?;
-                self.tell_with(&Reply::Prepared(()), &estate.descriptors());
+                self.tell_with(&Reply::Prepared(()), &estate.descriptors_and_journal());
                 self.estate = Some(estate);
                 Ok(())
             }
@@ -353,7 +364,8 @@ impl Warden {
                     boot: boot.clone(),
                     findings: self.findings.clone(),
                 };
-                let sent = peer.send(&Reply::Attached(attached).encode(), &estate.descriptors());
+                let reply = Reply::Attached(attached).encode();
+                let sent = peer.send(&reply, &estate.descriptors_and_journal());
                 if sent.is_ok() {
                     self.client = Some(peer);
                     self.owes_answer = false;

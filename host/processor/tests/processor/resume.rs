@@ -1,0 +1,207 @@
+//! A main side that dies, and the one that comes after it. Deaths at every store are in `lab/sim`; here one of each kind
+//! is looked at closely.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bench::{ParseName as _, SOON, Vdev, echo, elf, simulated};
+use sidecore_backends::sim::{Sim, SimDoorbell};
+use sidecore_mem::{DeviceAddr, Region};
+use sidecore_os::Mapping;
+use sidecore_processor::{Endpoint, Event, Options, Processor, Room};
+use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Boot, Firmware, Memory, MemoryMap};
+
+/// A remote that outlives its main sides: forgetting the processor is what a kill is.
+struct Outliving(Rc<RefCell<Sim>>, MemoryMap<Arc<Mapping>>);
+
+impl Backend for Outliving {
+    type Owner = Arc<Mapping>;
+    type Doorbell = SimDoorbell;
+
+    fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        self.0.borrow_mut().prepare(memories)?;
+        self.1 = self.0.borrow().memories().clone();
+        Ok(())
+    }
+
+    fn memories(&self) -> &MemoryMap<Self::Owner> {
+        &self.1
+    }
+
+    fn journal(&self) -> Option<Region<Self::Owner>> {
+        self.0.borrow().journal()
+    }
+
+    fn start(&mut self, boot: &Boot) -> Result<(), BackendError> {
+        self.0.borrow_mut().start(boot)
+    }
+
+    fn stop(&mut self) -> Result<(), BackendError> {
+        self.0.borrow_mut().stop()
+    }
+
+    fn unprepare(&mut self) {
+        self.0.borrow_mut().unprepare();
+    }
+
+    fn attach(&mut self) -> Result<(), BackendError> {
+        self.0.borrow_mut().attach()?;
+        self.1 = self.0.borrow().memories().clone();
+        Ok(())
+    }
+
+    fn table(&self) -> Option<(DeviceAddr, u32)> {
+        self.0.borrow().table()
+    }
+
+    fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
+        self.0.borrow_mut().place(memories)
+    }
+
+    fn doorbell(&self) -> Self::Doorbell {
+        self.0.borrow().doorbell()
+    }
+
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<remoteproc::Event>, BackendError> {
+        self.0.borrow_mut().wait(timeout, ready)
+    }
+}
+
+fn options() -> Options {
+    Options { spin: Duration::ZERO, quiesce: Duration::ZERO, ..Options::new("sim") }
+}
+
+/// An echo that has announced itself, its main side, and the endpoint to talk to it.
+fn first() -> (Rc<RefCell<Sim>>, Processor<Outliving>, Endpoint) {
+    let sim = Rc::new(RefCell::new(simulated(echo("echo")).with_journal()));
+    let mut processor = Processor::new(Outliving(Rc::clone(&sim), MemoryMap::new()), options());
+    processor.load(&Firmware::parse(&elf(&[Vdev::rpmsg(1)], true)).unwrap()).unwrap();
+    processor.start().unwrap();
+    let endpoint = processor.open("echo", SOON).unwrap();
+    (sim, processor, endpoint)
+}
+
+/// Kills a main side: nothing of it is tidied up.
+fn kill(sim: &RefCell<Sim>, processor: Processor<Outliving>) {
+    std::mem::forget(processor);
+    sim.borrow_mut().bereave();
+}
+
+fn next(sim: &Rc<RefCell<Sim>>, options: Options) -> Processor<Outliving> {
+    let mut processor = Processor::detached(Outliving(Rc::clone(sim), MemoryMap::new()), options);
+    processor.attach(None).unwrap();
+    processor
+}
+
+fn events(processor: &Processor<Outliving>) -> Vec<Event> {
+    std::iter::from_fn(|| processor.event()).collect()
+}
+
+fn received(processor: &Processor<Outliving>, endpoint: Endpoint) -> (Vec<u8>, bool) {
+    let message = processor.receive(endpoint, Some(SOON)).unwrap();
+    (message.to_vec().unwrap(), message.may_be_repeated())
+}
+
+#[test]
+fn what_was_sent_before_a_death_is_answered_after_it_once_and_in_order() {
+    let (sim, processor, endpoint) = first();
+    for number in 0..5_u8 {
+        processor.send(endpoint, &[number], SOON).unwrap();
+    }
+    kill(&sim, processor);
+    let processor = next(&sim, options());
+    assert!(matches!(events(&processor)[..], [Event::DeviceResumed { device: 0, again: 0, .. }]));
+    let again = processor.open("echo", SOON).unwrap();
+    assert_eq!(again.addr(), endpoint.addr(), "the channel is the same");
+    for number in 0..5_u8 {
+        assert_eq!(received(&processor, again), (vec![number], false));
+    }
+    processor.send(again, b"and on", SOON).unwrap();
+    assert_eq!(received(&processor, again).0, b"and on");
+}
+
+#[test]
+fn what_was_received_and_not_released_comes_again_and_says_so_before_what_is_new() {
+    let (sim, processor, endpoint) = first();
+    for number in 0..4_u8 {
+        processor.send(endpoint, &[number], SOON).unwrap();
+    }
+    assert_eq!(received(&processor, endpoint), (vec![0], false), "released");
+    let held = processor.receive(endpoint, Some(SOON)).unwrap();
+    assert_eq!(held.to_vec().unwrap(), [1]);
+    std::mem::forget(held);
+    kill(&sim, processor);
+    let processor = next(&sim, options());
+    let again = processor.open("echo", SOON).unwrap();
+    processor.send(again, &[4], SOON).unwrap();
+    let all: Vec<_> = (0..4).map(|_| received(&processor, again)).collect();
+    assert_eq!(all, [(vec![1], true), (vec![2], true), (vec![3], true), (vec![4], false)]);
+}
+
+#[test]
+fn endpoints_that_nobody_asks_for_keep_their_messages_and_can_be_closed() {
+    let (sim, processor, endpoint) = first();
+    let raw = processor.open_at(0, Some(77), Some(1024)).unwrap();
+    processor.send(raw, b"raw", SOON).unwrap();
+    processor.send(endpoint, b"channel", SOON).unwrap();
+    kill(&sim, processor);
+    let processor = next(&sim, options());
+    let orphans = processor.orphans();
+    let services: Vec<_> = orphans.iter().map(|orphan| (orphan.endpoint.addr(), orphan.service)).collect();
+    assert_eq!(services, [(endpoint.addr(), Some("echo".parse_name())), (77, None)]);
+    processor.wait(Some(SOON));
+    let raw = processor.open_at(0, Some(77), Some(1024)).unwrap();
+    assert_eq!(received(&processor, raw).0, b"raw");
+    processor.close(orphans[0].endpoint);
+    assert_eq!(processor.orphans(), []);
+    // A death later nothing of the closed one is left, and its address does not come back at once.
+    kill(&sim, processor);
+    let processor = next(&sim, options());
+    assert_eq!(processor.orphans().len(), 1);
+    assert_ne!(processor.open("echo", SOON).unwrap().addr(), endpoint.addr());
+}
+
+#[test]
+fn a_main_side_that_does_not_fit_the_journal_or_does_not_want_it_begins_anew() {
+    let (sim, processor, _) = first();
+    kill(&sim, processor);
+    let room = Room { endpoints: 7, ..Room::DEFAULT };
+    for options in [Options { room, ..options() }, Options { resume: false, ..options() }] {
+        let processor = next(&sim, options);
+        assert!(matches!(events(&processor)[0], Event::DeviceUp { .. }));
+        assert_eq!(processor.orphans(), []);
+        let endpoint = processor.open("echo", SOON).unwrap();
+        processor.send(endpoint, b"anew", SOON).unwrap();
+        assert_eq!(received(&processor, endpoint), (b"anew".to_vec(), false));
+        kill(&sim, processor);
+    }
+}
+
+#[test]
+fn a_journal_of_nonsense_costs_a_reset_and_nothing_else() {
+    // Both counts and the first states of the ring from the remote, and the same of the other ring (8 descriptors).
+    for at in [32, 36, 40, 44, 104, 108, 112, 116] {
+        for value in [0_u32, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            let (sim, processor, endpoint) = first();
+            processor.send(endpoint, b"under way", SOON).unwrap();
+            kill(&sim, processor);
+            sim.borrow().journal().unwrap().store(at, value).unwrap();
+            let processor = next(&sim, options());
+            let begun = events(&processor);
+            let endpoint = processor.open("echo", SOON).unwrap();
+            let resumed = matches!(begun[0], Event::DeviceResumed { .. });
+            let reset = matches!(begun[..], [Event::DeviceNotResumed { .. }, Event::DeviceUp { .. }]);
+            assert!(resumed || reset, "{at}: {value:#x}: {begun:?}");
+            if reset {
+                processor.send(endpoint, b"anew", SOON).unwrap();
+                assert_eq!(received(&processor, endpoint), (b"anew".to_vec(), false));
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The remote: it does not die, and notices its main side's death by nothing.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sidecore_backends::sim::{Firmware, Remote, Step};
+use sidecore_os::Mapping;
+use sidecore_rpmsg::remote::{RemoteLink, attach};
+use sidecore_rpmsg::{ADDR_ANY, Endpoint, Event, Held, Link as _, Name, Rpmsg, Slot};
+use sidecore_virtio::status::Change;
+use sidecore_virtio::transport::table;
+
+use crate::image::NUM;
+use crate::luck::Luck;
+use crate::world::{CHANNELS, World, channel, extra};
+
+type Link = RemoteLink<Box<dyn Fn(u16)>, Vec<Cell<u16>>, Arc<Mapping>, 32>;
+type Messages = Rpmsg<Link, Vec<Slot>>;
+
+/// What the remote runs.
+pub(crate) struct Talker {
+    pub(crate) world: Rc<RefCell<World>>,
+    pub(crate) luck: Luck,
+    registers: Option<table::Device<Arc<Mapping>>>,
+    up: Option<Up>,
+    ring: Rc<Cell<bool>>,
+}
+
+/// The link while it is up.
+struct Up {
+    messages: Messages,
+    channels: [Endpoint; CHANNELS],
+    /// Announcements that found no buffer.
+    unsaid: Vec<(Endpoint, Name)>,
+    /// Services that come and go.
+    extras: Vec<(Endpoint, Name)>,
+    held: Vec<(Held<Link>, usize, usize)>,
+}
+
+impl Talker {
+    pub(crate) fn new(world: Rc<RefCell<World>>, luck: Luck) -> Self {
+        Self { world, luck, registers: None, up: None, ring: Rc::default() }
+    }
+
+    fn look(&mut self, remote: &Remote<'_>) {
+        let registers = self.registers.get_or_insert_with(|| {
+            let (at, len) = remote.boot.table.expect("the image has a table");
+            let table = remote.memories.resolve(at, len as usize).expect("it is mapped");
+            let offset = table.load::<u32>(16).expect("it has an entry") as usize;
+            table::Device::new(&table, offset).expect("the entry is in the table")
+        });
+        if self.up.as_ref().is_some_and(|up| up.messages.link().is_closed()) {
+            registers.start_over();
+            self.up = None;
+        }
+        match registers.poll() {
+            Change::Started => {}
+            Change::Reset | Change::Failed => return self.up = None,
+            _ => return,
+        }
+        let ring = Rc::clone(&self.ring);
+        let bell = move |_| Box::new(move |_: u16| ring.set(true)) as Box<dyn Fn(u16)>;
+        let cancelled = vec![Cell::new(0); usize::from(NUM)];
+        let link = attach(registers, remote.memories.clone(), cancelled, bell);
+        let (link, _) = link.expect("the main side keeps to the rules");
+        let messages = Rpmsg::new(link, vec![Slot::new(); 8]);
+        let channels = [0; CHANNELS].map(|_| messages.open(ADDR_ANY, ADDR_ANY).expect("there is room"));
+        let unsaid = (0..CHANNELS).map(|index| (channels[index], channel(index))).collect();
+        self.world.borrow_mut().link_is_new();
+        self.up = Some(Up { messages, channels, unsaid, extras: Vec::new(), held: Vec::new() });
+    }
+}
+
+impl Firmware for Talker {
+    fn step(&mut self, remote: &mut Remote<'_>) -> Step {
+        if remote.steps == 0 {
+            (self.registers, self.up) = (None, None);
+        }
+        self.look(remote);
+        if let Some(up) = &mut self.up {
+            up.act(&mut self.luck, &mut self.world.borrow_mut());
+        }
+        remote.ring = self.ring.take();
+        let waiting = self.up.as_ref().is_some_and(|up| up.messages.link().arm());
+        if waiting || self.luck.once_in(4) { Step::Work } else { Step::Sleep }
+    }
+}
+
+impl Up {
+    fn act(&mut self, luck: &mut Luck, world: &mut World) {
+        let messages = &self.messages;
+        self.unsaid.retain(|(endpoint, name)| messages.announce(*endpoint, name).is_err());
+        for _ in 0..luck.below(6) {
+            match luck.below(8) {
+                0..=2 => self.receive(luck, world),
+                3 | 4 if !world.is_ending => self.send(luck.index(CHANNELS), world),
+                5 if !self.held.is_empty() => self.release(luck.index(self.held.len()), world),
+                6 if !world.is_ending => self.come_and_go(luck, world),
+                _ => {}
+            }
+        }
+        if world.is_ending {
+            while !self.held.is_empty() {
+                self.release(0, world);
+            }
+            for _ in 0..NUM {
+                self.receive(luck, world);
+            }
+            while !self.held.is_empty() {
+                self.release(0, world);
+            }
+        }
+    }
+
+    fn receive(&mut self, luck: &mut Luck, world: &mut World) {
+        let event = self.messages.poll().expect("the main side keeps to the rules");
+        let Some(Event::Message(message)) = event else { return };
+        let mut id = [0; 4];
+        message.read(0, &mut id).expect("a number");
+        let found = self.channels.iter().position(|endpoint| *endpoint == message.endpoint());
+        let Some(index) = found else { return };
+        let at = world.to_remote[index].arrives(u32::from_le_bytes(id), false);
+        if luck.once_in(3) {
+            self.held.extend(message.hold().map(|held| (held, index, at)));
+        } else {
+            drop(message);
+            world.to_remote[index].released(at);
+        }
+    }
+
+    fn release(&mut self, which: usize, world: &mut World) {
+        let (held, index, at) = self.held.swap_remove(which);
+        drop(self.messages.resume(held));
+        world.to_remote[index].released(at);
+    }
+
+    fn send(&mut self, index: usize, world: &mut World) {
+        let endpoint = self.channels[index];
+        if self.messages.peer(endpoint).is_none() {
+            return;
+        }
+        let id = world.to_main[index].offered();
+        match self.messages.send(endpoint, &id.to_le_bytes()) {
+            Ok(()) => world.to_main[index].accepted(),
+            Err(_) => world.to_main[index].refused(),
+        }
+    }
+
+    /// Announces a service, or withdraws one.
+    fn come_and_go(&mut self, luck: &mut Luck, world: &mut World) {
+        if luck.once_in(2)
+            && let Some((endpoint, name)) = self.extras.pop()
+        {
+            if self.messages.withdraw(endpoint, &name).is_ok() {
+                self.messages.close(endpoint);
+                world.services.retain(|known| *known != (name, endpoint.addr()));
+            } else {
+                self.extras.push((endpoint, name));
+            }
+        } else if self.extras.len() < 3 {
+            let Ok(endpoint) = self.messages.open(ADDR_ANY, ADDR_ANY) else { return };
+            let name = extra(luck.index(2));
+            if self.messages.announce(endpoint, &name).is_ok() {
+                world.services.push((name, endpoint.addr()));
+                self.extras.push((endpoint, name));
+            } else {
+                self.messages.close(endpoint);
+            }
+        }
+    }
+}

@@ -286,6 +286,23 @@ impl<'w> AsHost<'w> {
         Ok(())
     }
 
+    /// Sends a message in such a way that the answer has to come with a kick, and waits for that as long as silence has to
+    /// last to be one.
+    ///
+    /// # Errors
+    /// There is no buffer for it.
+    pub fn send_asleep(&mut self, dst: u32, payload: &[u8]) -> Result<Woken, Stop> {
+        let header = Header { src: OURS, dst, reserved: 0, len: payload.len() as u16, flags: 0 };
+        self.put(&header, payload, (Header::SIZE + payload.len()) as u32)?;
+        let ring = self.rings[TO_REMOTE];
+        Ok(self.ground.show_and_wait(
+            ring.available_index(),
+            self.made[TO_REMOTE],
+            ring.notifyid,
+            5 * self.pace,
+        ))
+    }
+
     /// Makes a descriptor of any kind available as the next of ring 1: from now on we break rules, and what is seen
     /// along the way shows nothing.
     ///

@@ -46,6 +46,13 @@ pub trait Ground {
     fn kick(&self, notifyid: u32);
     /// Sleeps until the peer rings, or for `timeout`.
     fn wait(&mut self, timeout: Duration) -> Woken;
+    /// Writes a 16-bit word as [`Ground::store`] does and rings the peer, at a moment at which what the peer does next has to
+    /// reach us as a kick, and sleeps until it does or for `timeout`.
+    fn show_and_wait(&mut self, at: u64, value: u16, notifyid: u32, timeout: Duration) -> Woken {
+        self.store(at, value);
+        self.kick(notifyid);
+        self.wait(timeout)
+    }
 }
 
 /// A peer that was met, and where everything lies.

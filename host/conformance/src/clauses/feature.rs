@@ -38,9 +38,8 @@ pub(super) const ROWS: &[Row] = &[
         }
         peer.start(&Start { features: Some(0), ..Start::default() });
         let end = std::time::Instant::now() + 4 * peer.pace;
-        while std::time::Instant::now() < end {
-            peer.turn("nothing came")?;
-        }
+        // One that has nothing to do then may end.
+        while std::time::Instant::now() < end && peer.turn("nothing came").is_ok() {}
         let broken = peer.watch.seen("FEATURE-6").broken;
         must(broken.is_none(), || broken.unwrap_or_default())
     }),

@@ -15,11 +15,20 @@ use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
 pub(super) const ROWS: &[Row] = &[
     remote("NOTIFY-1", "kicks for what it shows, where that is wanted", |peer| {
         let to = peer.up()?;
+        // Of ring 1 none is wanted, so that a kick is for ring 0.
+        peer.ground.store(peer.rings[TO_REMOTE].available_flags(), 1);
         for turn in 0..10 {
             drain(peer);
             let before = peer.used_index(FROM_REMOTE);
-            peer.send(OURS, to, &[turn])?;
-            kicked(peer, before, "for a message, though one was wanted")?;
+            let woken = peer.send_asleep(to, &[turn])?;
+            match (woken, peer.used_index(FROM_REMOTE) == before) {
+                (Woken::Gone(how), _) => return not_shown(format!("the peer is gone: {how}")),
+                (Woken::Time, false) => return deviates("sent no kick for a message, though one was wanted"),
+                (Woken::Time, true) => return not_shown("nothing came back that a kick would be due for"),
+                (Woken::Kick, false) => {}
+                // That was for something else.
+                (Woken::Kick, true) => kicked(peer, before, "for a message, though one was wanted")?,
+            }
             peer.receive_within(OURS, 10 * peer.pace)?;
         }
         Ok(())
@@ -88,26 +97,21 @@ pub(super) const ROWS: &[Row] = &[
         hosts_event,
     ),
     remote("NOTIFY-7", "kicks for buffers that it gives back, where that is wanted", |peer| {
-        let to = peer.up()?;
-        drain(peer);
+        peer.up()?;
         let ring = peer.rings[TO_REMOTE];
-        let wanted = peer.rings[FROM_REMOTE].available_flags();
-        // Of ring 0 none is wanted, so that a kick is for ring 1.
-        peer.ground.store(wanted, 1);
-        let before = peer.ground.load(ring.used_index());
-        peer.send(OURS, to, b"back?")?;
-        let end = Instant::now() + 5 * peer.pace;
-        let mut was_kicked = false;
-        while Instant::now() < end && !was_kicked {
-            was_kicked = peer.ground.wait(peer.pace) == Woken::Kick;
+        for _ in 0..3 {
+            drain(peer);
+            let before = peer.ground.load(ring.used_index());
+            // For nobody, so that there is no answer, and a kick is for the buffer.
+            let woken = peer.send_asleep(4711, b"back?")?;
+            let is_back = peer.ground.load(ring.used_index()) != before;
+            match (is_back, woken) {
+                (_, Woken::Kick) => {}
+                (true, _) => return deviates("sent no kick for a buffer that it gave back"),
+                (false, _) => return not_shown("no buffer came back"),
+            }
         }
-        peer.ground.store(wanted, 0);
-        let is_back = peer.ground.load(ring.used_index()) != before;
-        match (is_back, was_kicked) {
-            (_, true) => Ok(()),
-            (true, false) => deviates("sent no kick for a buffer that it gave back"),
-            (false, false) => not_shown("no buffer came back"),
-        }
+        Ok(())
     }),
     remote("NOTIFY-8", "wants no notification of the ring in which it sends", |peer| {
         let to = peer.up()?;

@@ -109,13 +109,35 @@ impl<B: Backend> Ground for OnBackend<B> {
         let mut ready = || bells == Bells::Asleep && now() != seen;
         let woken = self.remote.wait(Some(timeout), &mut ready);
         self.seen = now();
-        match woken {
-            Ok(Some(Event::Kick)) => Woken::Kick,
-            Ok(Some(Event::Exited { code })) => Woken::Gone(format!("it ended with exit code {code}")),
-            Ok(Some(Event::Crashed(crash))) => Woken::Gone(format!("it crashed: {:?}", crash.kind)),
-            Ok(_) => Woken::Time,
-            Err(RemoteError::Backend(BackendError::ExecutorLost { reason, .. })) => Woken::Gone(reason),
-            Err(error) => Woken::Gone(error.to_string()),
-        }
+        told(woken)
+    }
+
+    fn show_and_wait(&mut self, at: u64, value: u16, notifyid: u32, timeout: Duration) -> Woken {
+        let doorbell = self.remote.backend().doorbell();
+        let bytes = &self.bytes;
+        let mut is_shown = false;
+        // Asked once we are known to be asleep: from then on only the bell wakes us.
+        let mut show = || {
+            if !std::mem::replace(&mut is_shown, true) {
+                bytes.store(at, value);
+                doorbell.ring(notifyid);
+            }
+            false
+        };
+        let woken = self.remote.wait(Some(timeout), &mut show);
+        self.seen = self.indices.map(|at| self.bytes.load(at).unwrap_or(0));
+        told(woken)
+    }
+}
+
+/// What ended a wait.
+fn told(woken: Result<Option<Event>, RemoteError>) -> Woken {
+    match woken {
+        Ok(Some(Event::Kick)) => Woken::Kick,
+        Ok(Some(Event::Exited { code })) => Woken::Gone(format!("it ended with exit code {code}")),
+        Ok(Some(Event::Crashed(crash))) => Woken::Gone(format!("it crashed: {:?}", crash.kind)),
+        Ok(_) => Woken::Time,
+        Err(RemoteError::Backend(BackendError::ExecutorLost { reason, .. })) => Woken::Gone(reason),
+        Err(error) => Woken::Gone(error.to_string()),
     }
 }

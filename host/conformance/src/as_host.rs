@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sidecore_rpmsg::link::Toward;
 use sidecore_rpmsg::{Announcement, Header};
 use sidecore_wire::resource_table::vdev::offset;
-use sidecore_wire::split::{DESC_WRITE, Descriptor};
+use sidecore_wire::split::{DESC_WRITE, Descriptor, USED_NO_NOTIFY};
 
 use crate::peer::{Ground, Met, Woken};
 use crate::ring::Ring;
@@ -58,8 +58,12 @@ pub struct AsHost<'w> {
     pub pace: Duration,
     /// Services that were announced and not withdrawn.
     pub services: Vec<Announcement>,
+    /// Services that were withdrawn.
+    gone: Vec<Announcement>,
     /// Whether received buffers are kept for now.
     pub keeps: bool,
+    /// Whether the remote is kicked for messages only where it says that it wants that.
+    pub heeds: bool,
     /// The flags of the descriptors in which messages are sent.
     pub marks: u16,
     /// Received buffers that were kept, by descriptor.
@@ -110,7 +114,9 @@ impl<'w> AsHost<'w> {
             table: met.table,
             pace,
             services: Vec::new(),
+            gone: Vec::new(),
             keeps: false,
+            heeds: false,
             marks: 0,
             kept: Vec::new(),
             wanted,
@@ -282,7 +288,10 @@ impl<'w> AsHost<'w> {
         let header = Header { src, dst, reserved: 0, len: payload.len() as u16, flags: 0 };
         self.put(&header, payload, (Header::SIZE + payload.len()) as u32)?;
         self.publish(TO_REMOTE);
-        self.kick(TO_REMOTE);
+        let flags = self.ground.load(self.rings[TO_REMOTE].used_flags()).unwrap_or(0);
+        if !self.heeds || flags & USED_NO_NOTIFY == 0 {
+            self.kick(TO_REMOTE);
+        }
         Ok(())
     }
 
@@ -367,6 +376,12 @@ impl<'w> AsHost<'w> {
             }
             self.turn("no message came")?;
         }
+    }
+
+    /// A message from this address that nobody asked for yet.
+    #[must_use]
+    pub fn unread(&self, src: u32) -> Option<&Frame> {
+        self.frames.iter().find(|frame| frame.header.src == src)
     }
 
     /// The service that sends back what it gets: the one asked for, or the first that does.

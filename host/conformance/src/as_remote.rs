@@ -61,7 +61,8 @@ pub struct AsRemote<'w> {
     pub returned_len: Option<u32>,
     /// Whether our books say nothing any more, since we gave back what there is not.
     lies: bool,
-    names: Vec<Name>,
+    /// The services that are announced, from address 1024 on.
+    pub names: Vec<Name>,
     deadline: Instant,
     taken: [u16; 2],
     /// What the used indices were at the start.

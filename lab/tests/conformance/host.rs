@@ -14,6 +14,7 @@ use crate::rig::End;
 pub(crate) enum Fault {
     None,
     SkipsSteps,
+    GoesOnAtOnce,
     FillsLate,
     LeavesLitter,
     OffersTwice,
@@ -84,7 +85,11 @@ impl Host {
 
     fn start(&mut self) {
         let at = self.vdev + offset::STATUS as u64;
+        let is_anothers = self.end.load_byte(at) != Some(0);
         self.end.store_byte(at, 0);
+        if is_anothers && self.fault != Fault::GoesOnAtOnce {
+            std::thread::sleep(Duration::from_millis(200));
+        }
         if self.fault != Fault::SkipsSteps {
             self.end.store_byte(at, 1);
             self.end.store_byte(at, 3);
@@ -217,8 +222,7 @@ impl Host {
         let Some(payload) = rest.get(..usize::from(header.len)) else { return false };
         if header.dst == 53 && self.features & 1 != 0 {
             let announcement = payload.try_into().ok().map(Announcement::parse);
-            let named =
-                announcement.filter(|one| one.name.is_valid() && one.name.as_str() == Some("rpmsg-echo"));
+            let named = announcement.filter(|one| one.name.is_valid() && one.name.matches("rpmsg-echo"));
             self.service = self.service.or(named.map(|one| one.addr));
         }
         header.dst == OURS

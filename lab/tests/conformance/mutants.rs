@@ -105,5 +105,6 @@ mutants! { test_host, host:
     a_host_that_accepts_everything: AcceptsAll breaks "FEATURE-2",
     a_host_that_writes_what_is_the_remotes: WritesFeatures breaks "TABLE-7",
     a_host_that_gives_up_in_silence: SaysNothingOfFailure breaks "ERROR-2",
+    a_host_that_leaves_a_remote_no_time: GoesOnAtOnce breaks "RESET-13",
     a_host_that_does_not_hear_a_request_for_a_reset: IgnoresRequests breaks "RESET-8",
 }

@@ -54,6 +54,22 @@ fn an_image_follows_and_the_report_is_a_page_data_and_a_recording() {
 }
 
 #[test]
+fn a_program_that_wants_a_console_follows_the_clauses_of_services() {
+    let mut command = sidecore();
+    let clauses: Vec<String> = (1..=6).map(|number| format!("SERVICE-{number}")).collect();
+    command
+        .args(["conformance", "hello", "--json"])
+        .args(clauses.iter().flat_map(|clause| ["--only", clause]));
+    let output = command.output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), clauses.len());
+    for finding in findings {
+        assert_eq!(finding["verdict"], "follows", "{finding}");
+    }
+}
+
+#[test]
 fn two_of_our_processes_follow_in_both_roles() {
     let only = ["--only", "START-4", "--only", "NOTIFY-2", "--only", "RESET-4", "--only", "NOTIFY-6"];
     let hosts = ["--only", "START-4", "--only", "NOTIFY-6", "--only", "RING-7"];

@@ -134,6 +134,9 @@ impl AsHost<'_> {
         if announcement.is_destroy() {
             self.watch.see("NS-9", true, String::new);
             self.services.retain(|known| known.addr != addr || known.name != announcement.name);
+            if self.gone.len() < ANNOUNCEMENTS_MAX {
+                self.gone.push(announcement);
+            }
             return;
         }
         let same = |known: &Announcement| known.addr == addr;
@@ -146,6 +149,13 @@ impl AsHost<'_> {
                 format!("announced the service {} at address {addr}, which is below 1024", announcement.name)
             }
         });
+        if let Some(last) = self.gone.last() {
+            let before = self.gone.iter().find(|gone| gone.addr == addr && gone.name != announcement.name);
+            self.watch.see("ADDRESS-4", before.is_none(), || {
+                let before = before.unwrap_or(last).name;
+                format!("gave the address {addr} of {before}, which went, to {}", announcement.name)
+            });
+        }
         let again = self.services.iter().any(|known| same(known) && known.name == announcement.name);
         self.watch.see("NS-6", !again, || format!("announced {} at {addr} again", announcement.name));
         if self.services.len() < ANNOUNCEMENTS_MAX && !again && announcement.flags & 1 == CREATE {

@@ -37,6 +37,7 @@ impl AsHost<'_> {
         (self.made, self.seen) = ([0; 2], [0; 2]);
         self.room = start.room.map_or(self.buffer, |room| room.min(self.buffer));
         self.services.clear();
+        self.gone.clear();
         self.frames.clear();
         self.spoken.clear();
         self.kept.clear();

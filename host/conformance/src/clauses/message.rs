@@ -111,6 +111,7 @@ pub(super) const ROWS: &[Row] = &[
     watched("ADDRESS-2", "keeps 53 for the name service", Remote),
     watched("ADDRESS-3", "gives out addresses from 1024 on, and none twice", Remote),
     watched("ADDRESS-3", "gives out addresses from 1024 on", Host),
+    watched("ADDRESS-4", "gives the address of a service that went to no other while it has more", Remote),
     remote("ADDRESS-5", "drops messages for nobody", |peer| {
         let to = peer.up()?;
         for dst in [4711, 0, u32::MAX, to + 100] {
@@ -158,7 +159,11 @@ pub(super) fn next_or_done(peer: &mut AsRemote<'_>, what: &str) -> Outcome {
 /// Gives buffers back as if they had 18 bytes, once messages are longer than the 2 that would fit them.
 fn lengths_of_returned(peer: &mut AsRemote<'_>) -> Outcome {
     peer.up()?;
-    let before = peer.serve(8)?.last().map_or(0, |frame| frame.payload.len());
+    let lens: Vec<usize> = peer.serve(8)?.iter().map(|frame| frame.payload.len()).collect();
+    let before = lens.last().copied().unwrap_or(0);
+    // A host whose messages grow does not come back to 2 bytes by itself; of another that shows only in several.
+    let enough = if lens.is_sorted() && lens.first().is_some_and(|len| *len > 2) { 1 } else { 4 };
+    let mut short = 0;
     if before <= 3 {
         return not_shown(format!("the host sends messages of {before} bytes, which tell nothing"));
     }
@@ -173,7 +178,8 @@ fn lengths_of_returned(peer: &mut AsRemote<'_>) -> Outcome {
         };
         let len = frame.payload.len();
         let claimed = usize::from(frame.header.len);
-        must(claimed == len && len != 2, || {
+        short = if len == 2 { short + 1 } else { 0 };
+        must(claimed == len && short < enough, || {
             format!("took 18 for the size of a buffer: a message of {claimed} bytes after one of {before}")
         })?;
         peer.answer(&frame)?;

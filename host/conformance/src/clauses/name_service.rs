@@ -7,7 +7,10 @@ use crate::as_remote::AsRemote;
 use crate::clause::{Row, host, remote, watched};
 use crate::clauses::message::next_or_done;
 use crate::peer::Role::{Host, Remote};
-use crate::verdict::{Claim as _, Outcome, must, not_shown};
+use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
+
+/// Where services of names are that begin alike.
+const ALIKE: u32 = 3000;
 
 pub(super) const ROWS: &[Row] = &[
     remote("NS-1", "drops announcements of another length, and sends those of 40 bytes", |peer| {
@@ -20,11 +23,17 @@ pub(super) const ROWS: &[Row] = &[
     }),
     host("NS-1", "drops announcements of another length", |peer| {
         peer.await_start(20 * peer.pace)?;
+        // Of a service that it looks for, at an address at which there is none.
+        let name = peer.names.first().map_or("rpmsg-conformance".to_owned(), |name| name.to_string());
+        let mut bytes = announcement(&name, 1099, 0).to_vec();
+        bytes.push(0);
         for len in [0, 39, 41] {
-            peer.send(1024, NAMES, &vec![b'x'; len])?;
+            peer.send(1024, NAMES, &bytes[..len])?;
         }
         peer.announce()?;
-        peer.serve(1).claim("after announcements of 0, 39 and 41 bytes").map(drop)
+        let served = peer.serve(1).claim("after announcements of 0, 39 and 41 bytes")?;
+        let addr = served.first().map(|frame| frame.header.dst);
+        must(addr != Some(1099), || "took an announcement of 39 or 41 bytes for one".to_owned())
     }),
     watched("NS-2", "announces names of printable characters, filled up with NULs", Remote),
     watched("NS-2", "announces names of printable characters", Host),
@@ -98,6 +107,7 @@ pub(super) const ROWS: &[Row] = &[
         peer.echo(to, b"well").claim("after 2000 announcements")
     }),
     host("NS-11", "bears a flood of announcements", flood),
+    host("NS-12", "takes an instance of a service for one, and no other name that begins alike", instances),
 ];
 
 fn announcement(name: &str, addr: u32, flags: u32) -> [u8; Announcement::SIZE] {
@@ -132,6 +142,36 @@ fn announces_once(peer: &mut AsHost<'_>) -> Outcome {
         format!("announced {} services at first and {} after a reset", first.len(), peer.services.len())
     })?;
     kept(peer, "NS-6")
+}
+
+/// Names that begin alike, then instances, and at last the names themselves.
+fn instances(peer: &mut AsRemote<'_>) -> Outcome {
+    peer.await_start(20 * peer.pace)?;
+    let names: Vec<String> = peer.names.iter().map(Name::to_string).collect();
+    let announce = |peer: &mut AsRemote<'_>, suffix: &str, first: u32| {
+        let all = names.iter().zip(first..);
+        all.into_iter().try_for_each(|(name, addr)| {
+            peer.send(addr, NAMES, &announcement(&format!("{name}{suffix}"), addr, 0))
+        })
+    };
+    announce(peer, "s", ALIKE)?;
+    announce(peer, "-", ALIKE)?;
+    peer.watch.look_away();
+    if let Some(frame) = peer.receive_within(4 * peer.pace)? {
+        return deviates(format!(
+            "took a name that begins alike for the service, and wrote to {}",
+            frame.header.dst
+        ));
+    }
+    announce(peer, "-1", 1024)?;
+    if peer.receive_within(10 * peer.pace)?.is_some() {
+        return Ok(());
+    }
+    peer.announce()?;
+    match peer.receive_within(10 * peer.pace)? {
+        Some(_) => deviates("found a service by its name, and no instance of it"),
+        None => not_shown("the host opened none of our services and sent nothing"),
+    }
 }
 
 fn flood(peer: &mut AsRemote<'_>) -> Outcome {

@@ -1,10 +1,11 @@
 //! Reset and restart.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::as_host::{AsHost, FROM_REMOTE, OURS, Start, TO_REMOTE};
 use crate::as_remote::{AsRemote, HostGoes};
 use crate::clause::{Row, host, host_at, remote};
+use crate::ring::Ring;
 use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
 
 pub(super) const ROWS: &[Row] = &[
@@ -21,9 +22,10 @@ pub(super) const ROWS: &[Row] = &[
         untouched_after(peer, 0x87)
     }),
     remote("RESET-3", "sees a reset without a kick", |peer| {
-        peer.up()?;
-        peer.set_status(0);
-        std::thread::sleep(2 * peer.pace);
+        let to = peer.up()?;
+        peer.echo(to, b"before")?;
+        // It was kicked for nothing since: whether it looked shows where a message comes.
+        untouched_after(peer, 0)?;
         peer.up().claim("after a reset that nobody kicked for").map(drop)
     }),
     remote("RESET-4", "sees a reset that was over before it looked", |peer| {
@@ -96,6 +98,12 @@ pub(super) const ROWS: &[Row] = &[
             }
         },
     ),
+    host_at(
+        "RESET-13",
+        "leaves status 0 for a while where it finds that another host was there",
+        |table| (table.status, table.litter) = (7, true),
+        leaves_time,
+    ),
     remote("RESET-12", "takes cleared rings for a reset, and not for a broken rule", |peer| {
         let to = peer.up()?;
         for turn in 0..3 {
@@ -121,6 +129,30 @@ fn untouched_after(peer: &mut AsHost<'_>, status: u8) -> Outcome {
     peer.kick(FROM_REMOTE);
     std::thread::sleep(3 * peer.pace);
     must(before == look(peer), || format!("took a message while the status was {status:#04x}"))
+}
+
+/// How far a remote's looks at the status may be apart.
+const LOOKS: Duration = Duration::from_millis(100);
+
+fn leaves_time(peer: &mut AsRemote<'_>) -> Outcome {
+    let end = Instant::now() + 20 * peer.pace;
+    let ring = Ring::new(&peer.found.rings[FROM_REMOTE]).filter(|ring| ring.at != u64::from(u32::MAX));
+    let mut reset: Option<Instant> = None;
+    while Instant::now() < end {
+        let is_cleared = ring.is_some_and(|ring| peer.ground.load(ring.used_index()) == Some(0));
+        match (peer.status(), reset) {
+            (0, None) => reset = Some(Instant::now()),
+            (0, _) => {}
+            (_, Some(since)) => {
+                let left = since.elapsed();
+                return must(left >= LOOKS, || format!("left status 0 for {left:?} and went on"));
+            }
+            (_, None) if is_cleared => return deviates("began anew without a moment of status 0 before"),
+            _ => {}
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    not_shown("the host did not begin")
 }
 
 /// Brings the link up and breaks it: an available index that jumps.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ use crate::{End, EventFd, Refused, poll_until};
 const WORDS: usize = 16 << 10;
 
 /// A program that runs for this process alone: it dies when this process does, even by `SIGKILL`, and when this handle
-/// is dropped. What it writes to its standard output and error is kept, the end of it. It leaves no core file.
+/// is dropped. What it writes to its standard output (unless that goes elsewhere) and error is kept, the end of it. It
+/// leaves no core file.
 #[derive(Debug)]
 pub struct Tied {
     pid: Pid,
@@ -40,6 +42,8 @@ pub struct Ending {
     pub how: End,
     /// The last of what it wrote to its standard output and error; whatever bytes it liked, made text.
     pub words: String,
+    /// How many bytes of words there were, those included that are not kept.
+    pub said: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Shared {
     /// Rung once, never answered.
     ended: EventFd,
     ending: OnceLock<Ending>,
+    /// Bytes of words so far.
+    said: AtomicUsize,
 }
 
 impl Tied {
@@ -57,11 +63,25 @@ impl Tied {
     /// # Errors
     /// The program cannot be executed, or there is no room for a process or thread.
     pub fn spawn(program: &Path, arguments: &[OsString], inherited: Vec<OwnedFd>) -> Result<Self, Refused> {
+        Self::spawn_apart(program, arguments, inherited, None)
+    }
+
+    /// As [`spawn`](Self::spawn), but its standard output is `output`, where there is one.
+    ///
+    /// # Errors
+    /// As of [`spawn`](Self::spawn).
+    pub fn spawn_apart(
+        program: &Path,
+        arguments: &[OsString],
+        inherited: Vec<OwnedFd>,
+        output: Option<OwnedFd>,
+    ) -> Result<Self, Refused> {
         let (words, writer) = io::pipe().map_err(|error| not_started(&error))?;
         let other_writer = writer.try_clone().map_err(|error| not_started(&error))?;
         let mut command = Command::new(program);
         command.args(arguments).current_dir("/").process_group(0);
-        command.stdin(Stdio::null()).stdout(writer).stderr(other_writer);
+        command.stdin(Stdio::null()).stderr(other_writer);
+        command.stdout(output.map_or_else(|| Stdio::from(writer), Stdio::from));
         Self::start(command, words, Signal::KILL, inherited)
     }
 
@@ -95,7 +115,11 @@ impl Tied {
         // SAFETY: between fork and exec it makes system calls only: nothing is allocated, locked or freed.
         unsafe { command.pre_exec(prepare) };
 
-        let shared = Arc::new(Shared { ended: EventFd::new(false)?, ending: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            ended: EventFd::new(false)?,
+            ending: OnceLock::new(),
+            said: AtomicUsize::new(0),
+        });
         let (tell, told) = sync_channel(1);
         let theirs = Arc::clone(&shared);
         // The kernel means the thread when it says "parent dies", so this one lives as long as the program.
@@ -137,6 +161,11 @@ impl Tied {
             let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
             self.wait(Instant::now() + DYING);
         }
+    }
+
+    /// How many bytes of words there have been so far: what was said a moment ago may not be counted yet.
+    pub fn said(&self) -> usize {
+        self.shared.said.load(Ordering::Relaxed)
     }
 
     /// How long the program has run on CPUs, all threads together.
@@ -197,19 +226,20 @@ fn keep(
     };
     let mut last = Vec::new();
     match handle {
-        Some(handle) => listen(&words, &handle, &mut last),
+        Some(handle) => listen(&words, &handle, &mut last, &shared.said),
         // Nobody wants it any more. It may be gone already.
         None => drop(child.kill()),
     }
     let how = child.wait().map_or(End::Exited(-1), end);
     let words = String::from_utf8_lossy(&last).into_owned();
     // This is the only place that sets it.
-    let _ = shared.ending.set(Ending { how, words });
+    let said = shared.said.load(Ordering::Relaxed);
+    let _ = shared.ending.set(Ending { how, words, said });
     shared.ended.ring();
 }
 
 /// Keeps the last of what the program says, until it is gone.
-fn listen(words: &PipeReader, process: &OwnedFd, last: &mut Vec<u8>) {
+fn listen(words: &PipeReader, process: &OwnedFd, last: &mut Vec<u8>, count: &AtomicUsize) {
     let mut open = true;
     loop {
         let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
@@ -223,6 +253,7 @@ fn listen(words: &PipeReader, process: &OwnedFd, last: &mut Vec<u8>) {
             match rustix::io::read(words, &mut some) {
                 Ok(len @ 1..) => {
                     last.extend_from_slice(&some[..len]);
+                    count.fetch_add(len, Ordering::Relaxed);
                     let superfluous = last.len().saturating_sub(WORDS);
                     last.drain(..superfluous);
                 }
@@ -268,11 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn a_standard_output_of_its_own_is_not_kept() {
+        let (reader, writer) = io::pipe().unwrap();
+        let words: Vec<OsString> = vec!["-c".into(), "echo out; echo err >&2".into()];
+        let program =
+            Tied::spawn_apart(Path::new("/bin/sh"), &words, Vec::new(), Some(writer.into())).unwrap();
+        assert_eq!(io::read_to_string(reader).unwrap(), "out\n");
+        assert_eq!(program.wait(soon()).unwrap().words, "err\n");
+    }
+
+    #[test]
     fn of_many_words_the_last_are_kept() {
         let program = shell("i=0; while [ $i -lt 9000 ]; do echo $i; i=$((i+1)); done", Vec::new());
         let ending = program.wait(soon()).unwrap();
         assert_eq!(ending.words.len(), WORDS);
         assert!(ending.words.ends_with("8999\n"));
+        assert_eq!((ending.said, program.said()), (10 * 2 + 90 * 3 + 900 * 4 + 8000 * 5, ending.said));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Backend for Qemu {
         emulator.release(board, self.config.held)?;
         let mailbox = rustix::io::fcntl_dupfd_cloexec(&emulator.mailbox, 3);
         let mailbox = mailbox.map_err(|errno| system("keep the mailbox (F_DUPFD_CLOEXEC)", errno))?;
-        self.doorbell = QemuDoorbell(Some(Arc::new(Stream::from(mailbox))));
+        self.doorbell = QemuDoorbell::new(Stream::from(mailbox));
         self.findings = vec![format!(
             "board {}: {} {}, process {}",
             board.name,
@@ -83,6 +83,7 @@ impl Backend for Qemu {
         }
         self.emulator = Some(emulator);
         self.watchdog = Watchdog::new(self.config.watchdog);
+        self.nudged = Instant::now();
         self.end = None;
         self.left.take();
         (self.table, self.attached) = (boot.table, false);

@@ -8,38 +8,39 @@ use super::stream::Stream;
 /// Bytes that are taken from it at once: a firmware that never stops writing does not keep us.
 pub(super) const LOOK: usize = 4096;
 
-/// A connection over which a machine writes, and what came over it and nobody has taken yet.
+/// The connections over which a machine writes, and what came over them and nobody has taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Console {
-    from: Option<Stream>,
+    from: Vec<Stream>,
     kept: RefCell<VecDeque<u8>>,
     most: usize,
 }
 
 impl Console {
     /// Of what nobody takes the last `most` bytes are kept.
-    pub(super) fn new(from: Option<Stream>, most: usize) -> Self {
+    pub(super) fn new(from: Vec<Stream>, most: usize) -> Self {
         Self { from, kept: RefCell::default(), most }
     }
 
-    /// The connection, as long as its other end is open.
-    pub(super) const fn stream(&self) -> Option<&Stream> {
-        self.from.as_ref()
+    /// The connections whose other ends are open.
+    pub(super) fn streams(&self) -> &[Stream] {
+        &self.from
     }
 
     /// Takes some of what has come, never waits: how many bytes.
     pub(super) fn hear(&mut self) -> usize {
-        let Some(from) = &self.from else { return 0 };
-        let mut bytes = [0; LOOK];
-        let Ok(heard) = from.take(&mut bytes) else {
-            self.from = None;
-            return 0;
-        };
         let kept = self.kept.get_mut();
-        kept.extend(&bytes[..heard]);
+        let mut all = 0;
+        self.from.retain(|from| {
+            let mut bytes = [0; LOOK];
+            let heard = from.take(&mut bytes);
+            kept.extend(&bytes[..heard.unwrap_or(0)]);
+            all += heard.unwrap_or(0);
+            heard.is_ok()
+        });
         let superfluous = kept.len().saturating_sub(self.most);
         kept.drain(..superfluous);
-        heard
+        all
     }
 
     /// Takes all that has come, at most as much as is kept.
@@ -49,6 +50,11 @@ impl Console {
                 break;
             }
         }
+    }
+
+    /// Adds text, as if it had come.
+    pub(super) fn add(&mut self, text: &str) {
+        self.kept.get_mut().extend(text.bytes());
     }
 
     /// What has come since the last time.
@@ -64,15 +70,15 @@ mod tests {
     #[test]
     fn of_what_nobody_takes_the_last_is_kept_and_an_end_is_seen() {
         let (ours, theirs) = Stream::pair().unwrap();
-        let mut console = Console::new(Some(ours), 5);
+        let mut console = Console::new(vec![ours], 5);
         rustix::io::write(&theirs, b"hello").unwrap();
         console.hear_out();
         rustix::io::write(&theirs, b"you").unwrap();
         assert_eq!(console.hear(), 3);
         assert_eq!((console.take(), console.take()), (b"loyou".to_vec(), Vec::new()));
         drop(theirs);
-        assert!(console.stream().is_some());
+        assert_eq!(console.streams().len(), 1);
         assert_eq!(console.hear(), 0);
-        assert!(console.stream().is_none());
+        assert!(console.streams().is_empty());
     }
 }

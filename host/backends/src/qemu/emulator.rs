@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sidecore_mem::DeviceAddr;
-use sidecore_os::{End, Ending, SharedMemory, Tied, signal_name};
-use sidecore_remoteproc::{BackendError, Boot, Crash, CrashKind, Event};
+use sidecore_os::{End, SharedMemory, Tied};
+use sidecore_remoteproc::{BackendError, Boot, Crash, Event};
 
 use super::beside::Beside;
-use super::board::{Board, Core, Start};
+use super::board::{Board, Start};
 use super::console::Console;
 use super::crash::registers;
 use super::debug_port::DebugPort;
@@ -21,6 +21,7 @@ use super::qmp::{ANSWER_TIME, Qmp, Version};
 use super::semihosting::configuration;
 use super::stream::Stream;
 use super::trouble::{Trouble, lost, system};
+use super::words::{complains, fatal, gave_up, in_words};
 
 /// What a guest that executes arbitrary instructions does not need QEMU for: QEMU itself needs none of it either.
 const CONFINED: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -49,6 +50,8 @@ pub(super) struct Emulator {
     pub(super) console: Console,
     /// What firmware writes by semihosting, where that is answered.
     pub(super) semihosting: Console,
+    /// Bytes of words that were its own, before the core ran.
+    own_words: usize,
     /// Whether the system keeps it from starting programs and the like.
     pub(super) confined: bool,
     /// The other core, where that is a machine of its own.
@@ -145,9 +148,13 @@ impl Emulator {
         if let Some(to_console) = to_console {
             arguments.connect("console", to_console);
         }
-        let (written, to_written) = semihosting.map(|_| pair()).transpose()?.unzip();
-        if let (Some(command_line), Some(to_written)) = (semihosting, to_written) {
-            arguments.connect("semihosting", to_written);
+        let (mut written, mut output) = (Vec::new(), None);
+        if let Some(command_line) = semihosting {
+            // Some calls write to the character device; files of the name `:tt` are QEMU's own standard streams.
+            let ((device, to_device), (standard, to_standard)) = (pair()?, pair()?);
+            written.extend([device, standard]);
+            output = Some(to_standard);
+            arguments.connect("semihosting", to_device);
             arguments.pair("-semihosting-config", configuration(command_line, "semihosting"));
         }
         if let Some((_, end)) = cable {
@@ -168,7 +175,7 @@ impl Emulator {
         }
 
         let program_at = program;
-        let program = Tied::spawn(program, &arguments.words, arguments.inherited)
+        let program = Tied::spawn_apart(program, &arguments.words, arguments.inherited, output)
             .map_err(|refused| system(format!("start {}", program_at.display()), refused.errno))?;
         let (qmp, version) = match Qmp::open(qmp) {
             Ok(opened) => opened,
@@ -179,8 +186,20 @@ impl Emulator {
         }
         let debug_port = RefCell::new(Some(DebugPort::new(debug_port)));
         let confined = !differences.no_seccomp;
-        let (console, semihosting) = (Console::new(console, CONSOLE), Console::new(written, WRITTEN));
-        Ok(Self { program, version, qmp, debug_port, mailbox, console, semihosting, confined, second: None })
+        let (console, semihosting) =
+            (Console::new(console.into_iter().collect(), CONSOLE), Console::new(written, WRITTEN));
+        Ok(Self {
+            program,
+            version,
+            qmp,
+            debug_port,
+            mailbox,
+            console,
+            semihosting,
+            own_words: 0,
+            confined,
+            second: None,
+        })
     }
 
     /// Has the core begin at its reset, with what was loaded; it runs unless it is to be `held`.
@@ -193,6 +212,7 @@ impl Emulator {
             self.ask_this(&command.execute, Value::Object(command.arguments.clone()))?;
         }
         self.ask_this("system_reset", Value::Null)?;
+        self.own_words = self.program.said();
         if held {
             return Ok(());
         }
@@ -243,6 +263,14 @@ impl Emulator {
         let (pc, registers) = registers(board.core, &bytes);
         crash.pc = crash.pc.or(pc);
         crash.registers = registers;
+    }
+
+    /// What firmware that ended wrote to its standard error by semihosting, which lies among the emulator's own words.
+    pub(super) fn standard_error(&self) -> String {
+        let Some(ending) = self.program.ending() else { return String::new() };
+        let forgotten = ending.said.saturating_sub(ending.words.len());
+        let since = ending.words.get(self.own_words.saturating_sub(forgotten)..).unwrap_or_default();
+        since.split_inclusive('\n').filter(|line| !line.starts_with("qemu")).collect()
     }
 
     /// The emulator that has ended by itself, this one or the second.
@@ -325,57 +353,6 @@ pub(super) fn explain(program: &Tied, trouble: Trouble) -> BackendError {
     lost(ending.map_or_else(|| trouble.to_string(), in_words))
 }
 
-/// How an emulator ended.
-fn in_words(ending: &Ending) -> String {
-    let how = match ending.how {
-        End::Exited(code) => format!("it ended with code {code}"),
-        End::Killed(signal) => format!("it was killed by {}", signal_name(signal)),
-    };
-    let words = reason(&ending.words).unwrap_or_default();
-    let words: String = words.chars().filter(|c| !c.is_control()).take(300).collect();
-    if words.is_empty() { how } else { format!("{how}: {words}") }
-}
-
-/// Whether QEMU says in its own name that something is wrong.
-fn complains(words: &str) -> bool {
-    words.lines().any(|line| line.starts_with("qemu-system-") && !line.contains("warning:"))
-}
-
-/// What QEMU says is wrong. Warnings come first, and the reason last; dumps of registers are for somebody else.
-fn reason(words: &str) -> Option<&str> {
-    words.lines().rev().find(|line| line.contains("qemu") && !line.contains("warning:"))
-}
-
-/// What QEMU says when the guest did what no machine could go on from.
-fn fatal(words: &str) -> Option<&str> {
-    let mut said = words.lines().filter_map(|line| line.strip_prefix("qemu: "));
-    said.find_map(|said| {
-        said.strip_prefix("fatal: ").or(Some(said).filter(|said| said.starts_with(UNKNOWN_CALL)))
-    })
-}
-
-/// What it says of a semihosting call with a number that is none.
-const UNKNOWN_CALL: &str = "Unsupported SemiHosting SWI";
-
-/// A core that cannot go on, from the registers that QEMU prints before it gives up.
-fn gave_up(why: &str, signal: i32, words: &str) -> Crash {
-    let kind = match why {
-        why if why.starts_with("Lockup") => CrashKind::LockUp,
-        why if why.starts_with(UNKNOWN_CALL) => CrashKind::SemihostingCall,
-        _ => CrashKind::Other,
-    };
-    let register = |name: &str| {
-        let (_, rest) = words.split_once(name)?;
-        u32::from_str_radix(rest.get(..8)?, 16).ok()
-    };
-    // Those of Cortex-M, in the order of its debug port.
-    let names = (0..16).map(|number| format!("R{number:02}=")).chain(["XPSR=".to_owned()]);
-    let values: Option<Vec<u32>> = names.map(|name| register(&name)).collect();
-    let told: Vec<u8> = values.into_iter().flatten().flat_map(u32::to_le_bytes).collect();
-    let (pc, registers) = registers(Core::CortexM, &told);
-    Crash { kind, signal: signal as u8, pc, registers, allegation: None }
-}
-
 /// What differs between versions and builds of QEMU, learned from how the last start failed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Differences {
@@ -427,35 +404,6 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_up_tells_where() {
-        let words = "qemu: fatal: Lockup: can't escalate 3 to HardFault (current priority -1)\n\n\
-                     R00=00000004 R01=210000c0 R02=00000000 R03=00000000\n\
-                     R04=00000000 R05=00000000 R06=00000000 R07=00000000\n\
-                     R08=00000000 R09=00000000 R10=00000000 R11=00000000\n\
-                     R12=00000000 R13=203ffee0 R14=fffffff9 R15=210001a4\n\
-                     XPSR=00000003 ---- A handler\n";
-        let crash = gave_up(fatal(words).unwrap(), SIGABRT, words);
-        assert_eq!((crash.kind, crash.pc), (CrashKind::LockUp, Some(DeviceAddr(0x2100_01a4))));
-        let registers = crash.registers.unwrap();
-        assert_eq!((registers.bytes.len(), &registers.bytes[64..68]), (72, &[3, 0, 0, 0][..]));
-        let crash = gave_up(fatal("qemu: Unsupported SemiHosting SWI 0xff\n").unwrap(), SIGABRT, "R00=4");
-        assert_eq!((crash.kind, crash.pc), (CrashKind::SemihostingCall, None));
-        assert_eq!(fatal("qemu-system-arm: warning: nic lan9118.0 has no peer\n"), None);
-    }
-
-    #[test]
-    fn an_end_is_told_with_its_reason_and_nothing_that_a_terminal_obeys() {
-        let words =
-            "qemu-system-arm: warning: x\nqemu-system-arm: -M y: unsupported\x1b[2J machine\n".to_owned();
-        let text = in_words(&Ending { how: End::Exited(1), words });
-        assert_eq!(text, "it ended with code 1: qemu-system-arm: -M y: unsupported[2J machine");
-        assert_eq!(
-            in_words(&Ending { how: End::Killed(9), words: String::new() }),
-            "it was killed by SIGKILL"
-        );
-    }
 
     #[test]
     fn every_difference_is_learned_once() {

@@ -30,7 +30,7 @@ pub use self::board::{Board, Command, Core, Emulator as EmulatorOfBoard, Line, N
 pub use self::doorbell::QemuDoorbell;
 pub use self::qmp::Version;
 
-use self::console::LOOK;
+use self::console::{Console, LOOK};
 use self::debug_port::DebugPort;
 use self::emulator::{Emulator, explain};
 use self::estate::Estate;
@@ -54,6 +54,7 @@ mod semihosting;
 mod stream;
 mod trouble;
 mod watchdog;
+mod words;
 
 /// The row in the table of kinds.
 pub const KIND: Kind = Kind {
@@ -64,6 +65,8 @@ pub const KIND: Kind = Kind {
 /// A byte from the firmware that says "look at the page".
 pub const LOOK_AT_PAGE: u8 = 0xff;
 
+/// For so long a bell may go unanswered before QEMU is made to look at it, again and again.
+const UNHEARD: Duration = Duration::from_millis(100);
 /// After so many kicks without a look at the emulator there is one, so that kicks without end do not hide a crash.
 const KICKS_WITHOUT_LOOK: u32 = 16;
 
@@ -106,6 +109,8 @@ pub struct Qemu {
     emulator: Option<Emulator>,
     doorbell: QemuDoorbell,
     watchdog: Watchdog,
+    /// When QEMU was made to look at the mailbox last.
+    nudged: Instant,
     /// The remote's end, to be told when its last kick was.
     end: Option<Event>,
     /// What the emulator that is gone left of its board's console, and of what was written by semihosting.
@@ -174,6 +179,7 @@ impl Qemu {
             nothing: MemoryMap::new(),
             emulator: None,
             doorbell: QemuDoorbell::default(),
+            nudged: Instant::now(),
             end: None,
             left: RefCell::default(),
             waker: Arc::new(waker),
@@ -293,7 +299,8 @@ impl Qemu {
     /// Sleeps until somebody has something to say, at most until the deadline, and says who; without one it only looks.
     fn poll(&self, deadline: Option<Instant>) -> Result<Said, BackendError> {
         let Some(emulator) = &self.emulator else { return Err(nobody()) };
-        let until = deadline.map_or(self.watchdog.next(), |deadline| deadline.min(self.watchdog.next()));
+        let nudge = self.doorbell.is_waiting().then(|| self.nudged + UNHEARD);
+        let until = [deadline, nudge].into_iter().flatten().fold(self.watchdog.next(), Instant::min);
         let port = emulator.debug_port.borrow();
         let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds = vec![
@@ -306,7 +313,7 @@ impl Qemu {
         let others = fds.len();
         fds.extend(port.as_ref().map(|port| fd(port.as_fd())));
         let consoles = [&emulator.console, &emulator.semihosting].into_iter();
-        fds.extend(consoles.filter_map(|console| console.stream()).map(|console| fd(console.as_fd())));
+        fds.extend(consoles.flat_map(Console::streams).map(|stream| fd(stream.as_fd())));
         poll_until(&mut fds, Some(until)).map_err(|refused| system(refused.operation, refused.errno))?;
         let said = |index: usize| !fds[index].revents().is_empty();
         let any = |mut range: Range<usize>| range.any(said);
@@ -321,14 +328,23 @@ impl Qemu {
         let rung = if said.rung { emulator.mailbox.take(&mut bytes) } else { Ok(0) };
         let (rung, mut hung_up) = (rung.unwrap_or(0), rung.is_err());
         let mut written = 0;
-        if bytes[..rung].contains(&LOOK_AT_PAGE) {
+        let is_told = bytes[..rung].contains(&LOOK_AT_PAGE);
+        if is_told {
             self.end = crash::told(board.core, &estate.page);
             match &mut self.end {
                 Some(Event::Crashed(crash)) => emulator.post_mortem(board, crash),
                 Some(_) => emulator.quiet(),
                 None => {}
             }
-            // Bytes that we sent before the line was open lie in it until QEMU looks again.
+        }
+        if rung > 0 {
+            self.doorbell.answered();
+        }
+        // Bytes that we sent before the line was open lie in it until QEMU looks again; not all firmware tells us that it
+        // has opened it.
+        let is_unheard = self.doorbell.is_waiting() && self.nudged.elapsed() >= UNHEARD;
+        if is_told || is_unheard {
+            self.nudged = Instant::now();
             match emulator.qmp.nudge() {
                 Ok(()) => {}
                 Err(Trouble::Closed) => hung_up = true,
@@ -382,6 +398,10 @@ impl Qemu {
         // Nothing is added to its last words any more.
         emulator.console.hear_out();
         emulator.semihosting.hear_out();
+        if matches!(end, Event::Exited { .. }) && config.semihosting.is_some() {
+            let words = emulator.standard_error();
+            emulator.semihosting.add(&words);
+        }
         if let (Event::Crashed(crash), None) = (&mut end, &config.semihosting) {
             semihosting::recognize(config.board.core, crash, |at| estate.half(&config.board, at));
         }

@@ -159,7 +159,8 @@ impl Qmp {
                 return Ok(line);
             }
             let mut some = [0; 4096];
-            let until = aside.stream().map_or(deadline, |_| deadline.min(Instant::now() + ASIDE));
+            let is_aside = !aside.streams().is_empty();
+            let until = if is_aside { deadline.min(Instant::now() + ASIDE) } else { deadline };
             match self.stream.receive(&mut some, until) {
                 Ok(len) => self.buffer.extend_from_slice(&some[..len]),
                 Err(Broken::Late) if Instant::now() < deadline => aside.hear_out(),

@@ -8,10 +8,11 @@ use sidecore_remoteproc::{Backend, Doorbell};
 
 use crate::bench::{config, end, load, run, shared, until};
 use crate::tests;
-use crate::thumb::{DATA, Firmware, IMAGE, INTSTATUS, SHARED, UART};
+use crate::thumb::{CTRL, DATA, Firmware, IMAGE, INTSTATUS, SHARED, UART};
 
 tests! {
     bells_ring_both_ways_by_interrupt,
+    bells_are_heard_by_firmware_that_opens_its_mailbox_late_and_in_silence,
     firmware_finds_the_board_page,
     memories_that_cannot_be_mapped_are_loaded_through_the_debug_port,
     a_paused_core_does_nothing_and_hears_its_bell_later,
@@ -46,6 +47,21 @@ fn bells_ring_both_ways_by_interrupt() {
     }
     qemu.stop().unwrap();
     doorbell.ring(1);
+}
+
+fn bells_are_heard_by_firmware_that_opens_its_mailbox_late_and_in_silence() {
+    // The flag is a word of the memory that both sides have.
+    let firmware = Firmware::at(IMAGE).until(SHARED + 8, 0).store(UART + 16, 16).store(UART + CTRL, 0b1011);
+    let firmware = firmware.store(0xe000_e100, 1 << 2);
+    let idle = firmware.here();
+    let firmware = firmware.sleep().jump(idle).vector(16 + 2).store(UART + INTSTATUS, 2);
+    let mut qemu = run(&firmware.copy(UART + DATA, SHARED + 4).increment(SHARED).give_back());
+    qemu.doorbell().ring(5);
+    qemu.wait(Some(Duration::from_millis(300)), &mut || false).unwrap();
+    let flag = qemu.memories().resolve(DeviceAddr((SHARED + 8).into()), 4).unwrap();
+    flag.store(0, 1_u32).unwrap();
+    until(&mut qemu, "the bell of before is heard", |qemu| shared(qemu, 0) == 1);
+    assert_eq!(shared(&qemu, 4), 5);
 }
 
 fn firmware_finds_the_board_page() {

@@ -20,11 +20,14 @@ tests! {
     a_call_whose_handler_never_ends_is_told_when_the_watchdog_bites,
     a_call_of_a_riscv32_is_told,
     a_call_of_an_aarch64_is_told,
+    standard_output_and_error_are_its_console_too,
     all_that_was_written_is_there_at_the_end,
     calls_that_start_programs_or_are_none_cost_the_remote,
 }
 
 /// Numbers of calls.
+const OPEN: u16 = 1;
+const WRITE: u16 = 5;
 const WRITE0: u16 = 4;
 const SYSTEM: u16 = 0x12;
 const EXIT_EXTENDED: u16 = 0x20;
@@ -229,6 +232,28 @@ fn a_call_of_an_aarch64_is_told() {
     code[0x280..0x280 + handler.len()].copy_from_slice(&handler);
     let bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     told("aarch64-virt", 0x4020_0000, 12, &bytes);
+}
+
+fn standard_output_and_error_are_its_console_too() {
+    let open_and_write = |firmware: Firmware, mode: u32, text: &[u8; 4]| {
+        let (name, words) = (SHARED + 16, SHARED + 20);
+        let firmware = firmware.store(name, u32::from_le_bytes(*b":tt\0")).store(SHARED, name);
+        let firmware = firmware.store(SHARED + 4, mode).store(SHARED + 8, 3).call(OPEN, SHARED);
+        // Its handle is the first word of the next call's block.
+        let firmware = firmware.constant(2, SHARED).half(0x6010); // str r0, [r2]
+        let firmware = firmware.store(words, u32::from_le_bytes(*text)).store(SHARED + 4, words);
+        firmware.store(SHARED + 8, 4).call(WRITE, SHARED)
+    };
+    let (write, append) = (4, 8);
+    let firmware = open_and_write(Firmware::at(IMAGE), append, b"err\n");
+    let firmware = open_and_write(firmware, write, b"out\n").hi(SHARED);
+    let (event, written) = end(&mut run_with(CONFIG(crate::bench::board()), &firmware));
+    assert_eq!(event, Event::Exited { code: 42 });
+    let written = String::from_utf8(written).unwrap();
+    let mut lines: Vec<&str> = written.lines().collect();
+    assert_eq!(lines.pop(), Some("err"), "it comes last");
+    lines.sort_unstable();
+    assert_eq!(lines, ["hi", "out"]);
 }
 
 fn all_that_was_written_is_there_at_the_end() {

@@ -96,10 +96,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut processor = remote::load(&image, settings, Options::new(&image.name))?;
     let interrupts = Interrupts::catch(processor.waker(), true)?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
-    let endpoint = processor.open(&args.service, args.timeout).map_err(|error| not_open(&image, &error))?;
+    let opened = processor.open(&args.service, args.timeout);
     if args.verbose {
         describe(&processor);
+    } else if opened.is_err() && !args.json {
+        accuse(&processor);
     }
+    let endpoint = opened.map_err(|error| not_open(&image, &error))?;
     let max = processor.max_payload(endpoint).map_err(|lost| not_open(&image, &lost.into()))?;
     let window = if args.flood { u32::from(processor.transmit_buffers(endpoint)) } else { args.window };
     let mut pinger =
@@ -134,6 +137,18 @@ fn describe(processor: &Processor<Any>) {
     }
 }
 
+/// Says what may be why no service was opened: what went wrong, and what the firmware says last.
+fn accuse(processor: &Processor<Any>) {
+    let wrong = std::iter::from_fn(|| processor.event()).filter(|event| event.code().is_some());
+    wrong.for_each(|event| note(&event));
+    let Ok(trace) = processor.remote().read_trace(0) else { return };
+    let lines = trace.lines().count();
+    trace
+        .lines()
+        .skip(lines.saturating_sub(LAST_LINES))
+        .for_each(|line| note(&format_args!("trace: {line}")));
+}
+
 struct Pinger<'a> {
     args: &'a Args,
     image: &'a Image,
@@ -148,6 +163,9 @@ struct Measured {
     latencies: Histogram<u64>,
     elapsed: Duration,
 }
+
+/// Lines of a trace that tell why a service is not there.
+const LAST_LINES: usize = 5;
 
 /// Longest latency that is told from longer ones, in nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;

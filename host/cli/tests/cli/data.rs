@@ -73,7 +73,10 @@ fn a_ping_that_cannot_be_says_why() {
     ] {
         let output = sidecore().args(arguments).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.starts_with(&format!("error[{code}]")), "{arguments:?}: {stderr}");
+        // What the firmware says last comes before.
+        let (said, error) = stderr.split_at(stderr.find("error[").unwrap_or_default());
+        assert!(error.starts_with(&format!("error[{code}]")), "{arguments:?}: {stderr}");
+        assert_eq!(said, if arguments[1] == "hello" { "sidecore: trace: hello: up\n" } else { said });
         assert!(!output.status.success());
     }
 }

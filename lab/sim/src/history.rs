@@ -6,7 +6,7 @@
 
 /// One direction of a channel, for one run of its link.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
+pub struct Lane {
     sent: Vec<Sent>,
     /// Position behind the last message that anybody has received.
     seen: usize,
@@ -24,12 +24,13 @@ struct Sent {
 }
 
 impl Lane {
-    pub(crate) fn new(name: &'static str) -> Self {
+    /// Nothing was sent yet. `name` is for what a failure says.
+    pub fn new(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
 
     /// A message is about to be sent: in doubt until it is [accepted](Self::accepted).
-    pub(crate) fn offered(&mut self) -> u32 {
+    pub fn offered(&mut self) -> u32 {
         let id = self.sent.last().map_or(0, |last| last.id + 1);
         self.sent.push(Sent { id, in_doubt: true });
         self.released.push(false);
@@ -37,18 +38,18 @@ impl Lane {
     }
 
     /// The last one that was offered is sent.
-    pub(crate) fn accepted(&mut self) {
+    pub fn accepted(&mut self) {
         self.sent.last_mut().into_iter().for_each(|last| last.in_doubt = false);
     }
 
     /// The last one that was offered could not be sent.
-    pub(crate) fn refused(&mut self) {
+    pub fn refused(&mut self) {
         self.sent.pop();
         self.released.pop();
     }
 
     /// A message arrives. Answers its position.
-    pub(crate) fn arrives(&mut self, id: u32, may_be_repeated: bool) -> usize {
+    pub fn arrives(&mut self, id: u32, may_be_repeated: bool) -> usize {
         let name = self.name;
         let found = self.sent.iter().position(|sent| sent.id == id);
         let Some(at) = found else { panic!("{name}: message {id} was never sent") };
@@ -66,23 +67,23 @@ impl Lane {
     }
 
     /// A message is given back.
-    pub(crate) fn released(&mut self, at: usize) {
+    pub fn released(&mut self, at: usize) {
         self.released[at] = true;
     }
 
     /// The receiver is another one from now on.
-    pub(crate) fn receiver_died(&mut self) {
+    pub fn receiver_died(&mut self) {
         self.here = 0;
     }
 
     /// Nothing is under way any more.
-    pub(crate) fn is_quiet(&mut self) {
+    pub fn is_quiet(&mut self) {
         let lost = self.sent[self.seen..].iter().find(|sent| !sent.in_doubt);
         assert!(lost.is_none(), "{}: {lost:?} never came", self.name);
     }
 
     /// Messages that arrived.
-    pub(crate) fn seen(&self) -> usize {
+    pub fn seen(&self) -> usize {
         self.seen
     }
 }

@@ -1,10 +1,12 @@
 //! Where a schedule's decisions come from: a seed.
 
 /// xorshift64*: small, and the same on every machine.
-pub(crate) struct Luck(u64);
+#[derive(Debug)]
+pub struct Luck(u64);
 
 impl Luck {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// What follows from a seed.
+    pub fn new(seed: u64) -> Self {
         // Neighbouring seeds must not begin alike, and no state may be zero (splitmix64).
         let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -13,19 +15,20 @@ impl Luck {
     }
 
     /// A number below `below`.
-    pub(crate) fn below(&mut self, below: u64) -> u64 {
+    pub fn below(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below.max(1)
     }
 
-    pub(crate) fn index(&mut self, below: usize) -> usize {
+    /// An index into something of this length.
+    pub fn index(&mut self, below: usize) -> usize {
         self.below(below as u64) as usize
     }
 
     /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+    pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }

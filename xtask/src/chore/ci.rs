@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, fuzz, lab, layers, none, ordinary, prose, protocol, sim, test};
+use super::{Chore, deny, docs, files, fuzz, kill, lab, layers, none, ordinary, prose, protocol, sim, test};
 use crate::{
     report::{Report, Step},
     source,
@@ -30,6 +30,7 @@ pub(crate) const CHORE: Chore = Chore {
         docs::steps(report);
         test::steps(report, false);
         sim::steps(report, SCHEDULES, 1);
+        kill::steps(report, KILLS, 1);
         fuzz::steps(report, FUZZ_SECONDS, None);
         ordinary::steps(report);
         lab::steps(report);
@@ -43,6 +44,9 @@ const FUZZ_SECONDS: u32 = 5;
 
 /// Schedules of the simulation: all that is promised of a main side's death is promised of so many.
 const SCHEDULES: u64 = 100_000;
+
+/// Kills of real processes.
+const KILLS: u64 = 200;
 
 /// Another instruction set, so that nothing assumes ours.
 const OTHER: &str = "aarch64-unknown-linux-gnu";

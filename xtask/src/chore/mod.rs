@@ -8,6 +8,7 @@ mod docs;
 mod files;
 mod fuzz;
 mod images;
+mod kill;
 mod lab;
 mod layers;
 mod loom;
@@ -33,6 +34,7 @@ pub(crate) const CHORES: &[Chore] = &[
     size::CHORE,
     loom::CHORE,
     sim::CHORE,
+    kill::CHORE,
     fuzz::CHORE,
     ordinary::CHORE,
     layers::CHORE,

@@ -35,7 +35,7 @@ pub(super) fn steps(report: &mut Report, schedules: u64, seed: u64) {
         let flags = env::var("RUSTFLAGS").unwrap_or_default() + " --cfg mortal";
         let target = source::target_directory("Cargo.toml")?.join("mortal");
         let mut cargo = source::cargo();
-        cargo.args(["run", "--quiet", "--profile", "sim", "--package", "sidecore-sim", "--"]);
+        cargo.args(["run", "--quiet", "--profile", "sim", "--package", "sidecore-sim", "--bin", "sim", "--"]);
         cargo.args([schedules.to_string(), seed.to_string()]);
         // Another folder, so that what is built otherwise is not built again.
         step.run(cargo.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", target))

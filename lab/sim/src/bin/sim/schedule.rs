@@ -13,8 +13,8 @@ use sidecore_remoteproc::{Crash, CrashKind, Firmware, State};
 
 use crate::firmware::Talker;
 use crate::image::image;
-use crate::luck::Luck;
 use crate::world::{CHANNELS, Survivor, World, channel};
+use sidecore_sim::luck::Luck;
 
 /// What came of a schedule.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,8 +12,8 @@ use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::table;
 
 use crate::image::NUM;
-use crate::luck::Luck;
 use crate::world::{CHANNELS, World, channel, extra};
+use sidecore_sim::luck::Luck;
 
 type Link = RemoteLink<Box<dyn Fn(u16)>, Vec<Cell<u16>>, Arc<Mapping>, 32>;
 type Messages = Rpmsg<Link, Vec<Slot>>;

@@ -3,17 +3,13 @@
 //! Both sides run in one thread, by a schedule that a seed decides: the remote is stepped, the main side sends, receives,
 //! holds what it received, and dies at any store to memory that it shares with somebody (`--cfg mortal`); the next main
 //! side goes on where it stood, and may die in that. Meanwhile the remote crashes and is started again, services come and
-//! go, rings come late or without reason. What was promised is in `history`.
+//! go, rings come late or without reason. What was promised is in `sidecore_sim::history`.
 #![cfg_attr(not(mortal), allow(missing_docs))]
 
 #[cfg(mortal)]
 mod firmware;
 #[cfg(mortal)]
-mod history;
-#[cfg(mortal)]
 mod image;
-#[cfg(mortal)]
-mod luck;
 #[cfg(mortal)]
 mod schedule;
 #[cfg(mortal)]

@@ -11,8 +11,8 @@ use sidecore_os::Mapping;
 use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell as _, Event, Memory, MemoryMap};
 use sidecore_rpmsg::Name;
 
-use crate::history::Lane;
-use crate::luck::Luck;
+use sidecore_sim::history::Lane;
+use sidecore_sim::luck::Luck;
 
 /// Channels with numbered messages both ways.
 pub(crate) const CHANNELS: usize = 2;

@@ -73,6 +73,11 @@ pub const STATE_CRASHED: u32 = 3;
 /// `i32`: the exit code.
 pub const EXIT_CODE: usize = 204;
 
+/// `u32`: how many main sides there have been: counted up when one attaches. 0 where nobody counts.
+pub const MAIN_SIDES: usize = 208;
+/// `u32`: not zero while there is none: the last one let the remote go, or died. The doorbell is rung when it changes.
+pub const MAIN_SIDE_GONE: usize = 212;
+
 /// `u32`: bytes of the panic record, written after the record itself; 0 if there is none.
 pub const PANIC_LEN: usize = 256;
 /// The panic record, UTF-8 text `file:line: message`, up to [`PANIC_TEXT_END`]. An allegation of the firmware.
@@ -129,6 +134,8 @@ pub const LAYOUT: Record = Record {
         field("watchdog_count", WATCHDOG_COUNT, Kind::U32),
         field("state", STATE, Kind::U32),
         field("exit_code", EXIT_CODE, Kind::I32),
+        field("main_sides", MAIN_SIDES, Kind::U32),
+        field("main_side_gone", MAIN_SIDE_GONE, Kind::U32),
         field("panic_len", PANIC_LEN, Kind::U32),
         field("panic_text", PANIC_TEXT, Kind::Bytes(PANIC_TEXT_END - PANIC_TEXT)),
         field("stack_top", STACK_TOP, Kind::U64),

@@ -95,6 +95,37 @@ fn a_detached_remote_goes_on_and_is_attached_to() {
 }
 
 #[test]
+fn a_remote_learns_that_its_main_side_is_gone_and_of_the_next_one() {
+    const GONE: u64 = DATA + 0x108;
+    const COUNT: u64 = DATA + 0x10c;
+    let watching = |page: u64| {
+        let code = Code::new().store(SEEN, 0x5ee);
+        let again = code.here();
+        code.unless_zero(page + layout::MAIN_SIDE_GONE as u64, |code| code.store(GONE, 1))
+            .copy(page + layout::MAIN_SIDES as u64, COUNT)
+            .jump(again)
+    };
+    let dir = Dir::new();
+    let sandbox = run(with(Lifetime::Detached, dir.named("bereft")), watching);
+    until("it runs", || load32(&sandbox, SEEN) == 0x5ee);
+    until("it counts one", || load32(&sandbox, COUNT) == 1);
+    assert_eq!(load32(&sandbox, GONE), 0);
+    drop(sandbox);
+    let mut sandbox = attach(dir.named("bereft"));
+    until("it counts the next one", || load32(&sandbox, COUNT) == 2);
+    // On a busy machine the remote may not have run in between.
+    for round in 0..100 {
+        if load32(&sandbox, GONE) == 1 {
+            return sandbox.stop().unwrap();
+        }
+        drop(sandbox);
+        std::thread::sleep(Duration::from_millis(10 * round));
+        sandbox = attach(dir.named("bereft"));
+    }
+    panic!("it was never told that nobody is there");
+}
+
+#[test]
 fn a_tied_remote_can_be_detached() {
     let dir = Dir::new();
     let mut sandbox = run(dir.named("let-go"), working);

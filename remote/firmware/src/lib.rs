@@ -76,7 +76,7 @@ mod remote;
 #[cfg(sidecore_native)]
 mod service;
 
-pub use platform::{Misbehaviour, SharedMap};
+pub use platform::{MainSide, Misbehaviour, SharedMap};
 pub use resources::{BufferSizes, Resources, Rpmsg};
 
 #[cfg(sidecore_native)]

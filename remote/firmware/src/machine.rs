@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use crate::operation::{Operation, operation};
-use crate::platform::{self, Misbehaviour, Native, Platform};
+use crate::platform::{self, MainSide, Misbehaviour, Native, Platform};
 
 /// The machine that the firmware runs on. One thread of execution uses it; tasks are futures.
 #[derive(Debug)]
@@ -52,6 +52,21 @@ impl<P: Platform> Machine<P> {
     /// Keeps the promise of [`Machine::arm_watchdog`] in the middle of a computation.
     pub fn feed_watchdog(&self) {
         self.platform.feed_watchdog();
+    }
+
+    /// Whether there is a main side, and how many there have been. One that dies takes nothing along: messages wait for
+    /// the next one, and whoever would rather not say more until then can know.
+    pub fn main_side(&self) -> MainSide {
+        self.platform.main_side()
+    }
+
+    /// Waits until the main side is gone or another one is there: until [`main_side`](Self::main_side) is no longer what
+    /// it was. For ever where nobody tells the remote.
+    pub fn main_side_changed(&self, from: MainSide) -> Operation<'_, impl Future<Output = MainSide>, P> {
+        operation(self, move || {
+            let now = self.platform.main_side();
+            if now == from { Poll::Pending } else { Poll::Ready(now) }
+        })
     }
 
     /// Ends the firmware at once with an exit code, from wherever that is.

@@ -112,6 +112,11 @@ pub trait Platform {
     /// They overlap, wrap around, or are too many.
     fn shared<const N: usize>(&self, map: &mut AddressMap<(), N>) -> Result<(), MapError>;
 
+    /// Whether there is a main side, and how many there have been. The doorbell rings when that changes.
+    fn main_side(&self) -> MainSide {
+        MainSide::UNKNOWN
+    }
+
     /// What is shared with the other core of the same board, where there is one.
     fn sibling(&self) -> Option<Sibling> {
         None
@@ -132,6 +137,20 @@ pub trait Platform {
     /// Ends the firmware as crashed, leaving `record` (`file:line: message`) where the main side finds it. May be
     /// called in any state, before the platform is up too.
     fn halt(record: &str) -> !;
+}
+
+/// What a platform knows of the main side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainSide {
+    /// There is one, as far as anybody knows.
+    pub is_there: bool,
+    /// How many there have been, the present one included; 0 where nobody counts.
+    pub count: u32,
+}
+
+impl MainSide {
+    /// Where nobody tells the remote.
+    pub const UNKNOWN: Self = Self { is_there: true, count: 0 };
 }
 
 /// What is shared with the other core of a board, its *sibling*: nobody's but these two's.

@@ -88,6 +88,14 @@ impl Estate {
         Ok(Self { plan, memory, journal, page, stack, doorbell_in, doorbell_out })
     }
 
+    /// Tells the remote that a main side came, or that it is gone.
+    fn tell_of_main_side(&self, came: bool) {
+        let Ok(count) = self.page.load::<u32>(page::MAIN_SIDES) else { return };
+        let _ = self.page.store(page::MAIN_SIDES, count.wrapping_add(came.into()));
+        let _ = self.page.store(page::MAIN_SIDE_GONE, u32::from(!came));
+        self.doorbell_in.ring();
+    }
+
     /// What the remote gets.
     fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
         [self.memory.as_fd(), self.doorbell_in.as_fd(), self.doorbell_out.as_fd()]
@@ -367,6 +375,7 @@ impl Warden {
                 let reply = Reply::Attached(attached).encode();
                 let sent = peer.send(&reply, &estate.descriptors_and_journal());
                 if sent.is_ok() {
+                    estate.tell_of_main_side(true);
                     self.client = Some(peer);
                     self.owes_answer = false;
                     if let Some(event) = self.unclaimed.clone() {
@@ -405,6 +414,7 @@ impl Warden {
         let of_interest =
             self.remote.as_ref().is_some_and(Remote::is_of_interest) || self.unclaimed.is_some();
         let lives_on = self.setup.outlives && of_interest;
+        self.estate.iter().for_each(|estate| estate.tell_of_main_side(false));
         if !lives_on && self.over.is_none() {
             self.over = Some("the main side is gone".to_owned());
         }

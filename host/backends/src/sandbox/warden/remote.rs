@@ -306,6 +306,10 @@ fn fill_page(estate: &Estate, boot: &Boot, ticks: &Ticks) -> Result<(), Refusal>
         .page
         .write(0, &hand_over.emit())
         .map_err(|error| Refusal::new("fill the hand-over page", error))?;
+    estate
+        .page
+        .store(page::MAIN_SIDES, 1_u32)
+        .map_err(|error| Refusal::new("count the main side in the hand-over page", error))?;
     // What rings and buffers may lie in: the firmware reaches for nothing else.
     let shared = plan.memories.iter().filter(|span| span.access == Access::ReadWrite);
     for (number, span) in shared.take(page::MEMORIES_MAX).enumerate() {

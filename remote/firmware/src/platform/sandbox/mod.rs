@@ -17,7 +17,7 @@ use sidecore_mem::{AccessError, AddressMap, DeviceAddr, MapError, Region, Word};
 use sidecore_wire::Malformed;
 use sidecore_wire::sandbox::{self as page, HandOver};
 
-use super::{Misbehaviour, Platform, duration, ticks};
+use super::{MainSide, Misbehaviour, Platform, duration, ticks};
 
 pub mod bytes;
 
@@ -134,6 +134,11 @@ impl Sandbox {
 }
 
 impl Platform for Sandbox {
+    fn main_side(&self) -> MainSide {
+        let word = |at| self.page.load::<u32>(at).unwrap_or_default();
+        MainSide { is_there: word(page::MAIN_SIDE_GONE) == 0, count: word(page::MAIN_SIDES) }
+    }
+
     fn ring(&self, _notify_id: u32) {
         // One doorbell stands for all rings: the main side looks at each.
         if self.host_asleep.load() == 0 {

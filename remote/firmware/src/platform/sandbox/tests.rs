@@ -10,7 +10,7 @@ use sidecore_mem::Memory;
 use sidecore_wire::Fault;
 
 use super::*;
-use crate::platform::SharedMap;
+use crate::platform::{MainSide, SharedMap};
 
 /// A sandbox whose doorbells are pipes, seen from the main side.
 struct Bench {
@@ -84,6 +84,19 @@ fn a_main_side_that_is_awake_is_not_rung() {
     let mut rung = [0; 16];
     assert_eq!(bench.from_remote.read(&mut rung).unwrap(), 8);
     assert_eq!(rung[..8], 1_u64.to_le_bytes());
+}
+
+#[test]
+fn a_main_side_that_goes_and_another_that_comes_are_told_of() {
+    let bench = bench(1);
+    let say = |count: u32, gone: u32| {
+        bench.page.store(page::MAIN_SIDES, count).unwrap();
+        bench.page.store(page::MAIN_SIDE_GONE, gone).unwrap();
+        bench.platform.main_side()
+    };
+    assert_eq!(say(1, 0), MainSide { is_there: true, count: 1 });
+    assert_eq!(say(1, 1), MainSide { is_there: false, count: 1 });
+    assert_eq!(say(2, 0), MainSide { is_there: true, count: 2 });
 }
 
 #[test]

@@ -289,12 +289,22 @@ impl<B: Backend> Device<B> {
         }
     }
 
-    /// Looks whether the remote asks for a reset, which it does where the device no longer works.
+    /// Looks whether the remote asks for a reset, which it does where the device no longer works, and whether somebody else
+    /// made one.
     pub(crate) fn look_at_status(&self, events: &Events) {
-        if self.broken.get().is_none() && self.registers.status().contains(Status::NEEDS_RESET) {
-            self.broken.set(Some(LinkError::Closed));
-            events.push(Event::NeedsReset { device: self.index });
+        if self.broken.get().is_some() {
+            return;
         }
+        let (status, device) = (self.registers.status(), self.index);
+        let event = if status.contains(Status::NEEDS_RESET) {
+            Event::NeedsReset { device }
+        } else if !status.contains(Status::DRIVER_OK) {
+            Event::DeviceReset { device }
+        } else {
+            return;
+        };
+        self.broken.set(Some(LinkError::Closed));
+        events.push(event);
     }
 
     /// Gives the link up: the peer broke its rules. The remote sees FAILED.

@@ -137,6 +137,12 @@ pub enum Event {
         /// Number of the device.
         device: u32,
     },
+    /// Somebody else reset the device: the remote was started anew under us, by its owner or by itself. The device's link
+    /// is closed.
+    DeviceReset {
+        /// Number of the device.
+        device: u32,
+    },
     /// Frames are no longer recorded: the file takes no more.
     CaptureEnded {
         /// What the system said.
@@ -199,7 +205,9 @@ impl Event {
     pub fn code(&self) -> Option<Code> {
         Some(match self {
             Self::DeviceFailed { error, .. } => error.code(),
-            Self::LinkBroken { .. } | Self::NeedsReset { .. } => codes::LINK_BROKEN,
+            Self::LinkBroken { .. } | Self::NeedsReset { .. } | Self::DeviceReset { .. } => {
+                codes::LINK_BROKEN
+            }
             Self::AnnouncementRefused { .. } | Self::ServiceNotOpened { .. } => codes::SERVICE_REFUSED,
             Self::ServiceMisused { .. } | Self::Dropped { .. } => codes::NONSENSE_DROPPED,
             Self::MessagesLost { .. } | Self::EventsLost { .. } => codes::NOT_TAKEN,
@@ -290,6 +298,7 @@ impl fmt::Display for Event {
             ),
             Self::LinkBroken { device, error } => write!(f, "vdev{device}: link closed: {error}"),
             Self::NeedsReset { device } => write!(f, "vdev{device}: the remote asks for a reset"),
+            Self::DeviceReset { device } => write!(f, "vdev{device}: somebody else reset it"),
             Self::CaptureEnded { error } => write!(f, "recording ended: {error}"),
             Self::Ended(ended) => ended.fmt(f),
             Self::EventsLost { count } => write!(f, "{count} events lost: nobody took them"),

@@ -10,8 +10,9 @@ use crate::bench::{ParseName as _, SOON, Vdev, echo, elf, simulated};
 use sidecore_backends::sim::{Sim, SimDoorbell};
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::Mapping;
-use sidecore_processor::{Endpoint, Event, Options, Processor, Room};
+use sidecore_processor::{Endpoint, Event, Lost, MessageOnly, Options, Processor, Room, SendError};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Boot, Firmware, Memory, MemoryMap};
+use sidecore_wire::resource_table::vdev;
 
 /// A remote that outlives its main sides: forgetting the processor is what a kill is.
 struct Outliving(Rc<RefCell<Sim>>, MemoryMap<Arc<Mapping>>);
@@ -58,6 +59,10 @@ impl Backend for Outliving {
 
     fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
         self.0.borrow_mut().place(memories)
+    }
+
+    fn detach(&mut self) -> Result<(), BackendError> {
+        self.0.borrow_mut().detach()
     }
 
     fn doorbell(&self) -> Self::Doorbell {
@@ -204,4 +209,29 @@ fn a_journal_of_nonsense_costs_a_reset_and_nothing_else() {
             }
         }
     }
+}
+
+#[test]
+fn a_remote_that_its_owner_starts_anew_closes_endpoints_and_is_attached_to_again() {
+    let (sim, owner, _) = first();
+    kill(&sim, owner);
+    let backend = Outliving(Rc::clone(&sim), MemoryMap::new());
+    let mut messages = MessageOnly::attach(backend, options(), None).unwrap();
+    let endpoint = messages.open("echo", SOON).unwrap();
+    messages.send(endpoint, b"one", SOON).unwrap();
+    assert_eq!(messages.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), b"one");
+    // What an owner does to start it: the table as the image has it, status 0.
+    let registers = messages.remote().table_region().unwrap();
+    registers.store(20 + vdev::offset::STATUS, 0_u8).unwrap();
+    messages.wait(Some(SOON));
+    let events: Vec<_> = std::iter::from_fn(|| messages.event()).collect();
+    assert!(events.contains(&Event::DeviceReset { device: 0 }), "{events:?}");
+    assert!(matches!(messages.try_send(endpoint, b"late"), Err(SendError::Lost(Lost::Link { .. }))));
+    messages.attach_again().unwrap();
+    assert_eq!(messages.try_send(endpoint, b"late"), Err(SendError::Lost(Lost::Closed)));
+    let endpoint = messages.open("echo", SOON).unwrap();
+    messages.send(endpoint, b"two", SOON).unwrap();
+    assert_eq!(messages.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), b"two");
+    drop(messages);
+    assert!(sim.borrow().is_bereft(), "it runs on");
 }

@@ -28,6 +28,12 @@ pub(crate) fn print_json(schema: &'static str, body: &impl Serialize) -> Result<
     print(&format!("{text}\n"))
 }
 
+/// Shows text of the firmware's on the standard error, as it is.
+pub(crate) fn eprint(text: &str) {
+    // A standard error that takes no more is no reason to stop the firmware.
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Says something about what is done, on the standard error.
 pub(crate) fn note(what: &impl std::fmt::Display) {
     // A standard error that takes no more is no reason to stop the firmware.

@@ -6,15 +6,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use sidecore_processor::Waker;
 use sidecore_processor::console::{Console, Input};
 use sidecore_services::console::Stream;
+
+/// Tells whoever serves the console that there is something to look at.
+pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The standard output, error and input.
 pub(crate) struct Terminal {
     written: usize,
     stdin: Option<Arc<Stdin>>,
-    waker: Waker,
+    wake: Wake,
     unwritten: Unwritten,
 }
 
@@ -29,10 +31,10 @@ impl Unwritten {
 }
 
 impl Terminal {
-    /// `waker` is used when input comes. The standard input is left alone until the remote asks for some.
-    pub(crate) fn new(waker: Waker) -> (Self, Unwritten) {
+    /// `wake` is called when input comes. The standard input is left alone until the remote asks for some.
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> (Self, Unwritten) {
         let unwritten = Unwritten::default();
-        (Self { written: 0, stdin: None, waker, unwritten: unwritten.clone() }, unwritten)
+        (Self { written: 0, stdin: None, wake: Arc::new(wake), unwritten: unwritten.clone() }, unwritten)
     }
 }
 
@@ -55,7 +57,7 @@ impl Console for Terminal {
     }
 
     fn input(&mut self, to: &mut [u8]) -> Input {
-        let stdin = self.stdin.get_or_insert_with(|| Stdin::open(self.waker.clone()));
+        let stdin = self.stdin.get_or_insert_with(|| Stdin::open(self.wake.clone()));
         stdin.take(to)
     }
 }
@@ -96,10 +98,10 @@ struct State {
 const PIECE: usize = 4096;
 
 impl Stdin {
-    fn open(waker: Waker) -> Arc<Self> {
+    fn open(wake: Wake) -> Arc<Self> {
         let stdin = Arc::new(Self { state: Mutex::default(), wanted: Condvar::new() });
         let reader = Arc::clone(&stdin);
-        let thread = thread::Builder::new().name("stdin".to_owned()).spawn(move || reader.read(&waker));
+        let thread = thread::Builder::new().name("stdin".to_owned()).spawn(move || reader.read(&*wake));
         if thread.is_err() {
             stdin.lock().over = true;
         }
@@ -123,7 +125,7 @@ impl Stdin {
         Input::Bytes(len)
     }
 
-    fn read(&self, waker: &Waker) {
+    fn read(&self, wake: &dyn Fn()) {
         let mut piece = [0; PIECE];
         loop {
             let asked = self.wanted.wait_while(self.lock(), |state| !state.wanted);
@@ -144,7 +146,7 @@ impl Stdin {
             state.bytes.extend(&piece[..len]);
             let over = state.over;
             drop(state);
-            waker.wake();
+            wake();
             if over {
                 return;
             }

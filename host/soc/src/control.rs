@@ -28,6 +28,8 @@ pub(crate) struct Control {
     /// The machine was reset since that was looked at last.
     was_reset: bool,
     qtest: UnixStream,
+    /// Orders of qtest that were not answered yet.
+    orders: usize,
     /// The path of the interrupt controller in QEMU's tree of objects.
     controller: String,
 }
@@ -45,7 +47,8 @@ impl Control {
         qtest.set_nonblocking(true).map_err(lost)?;
         qmp.set_read_timeout(Some(ANSWER)).map_err(lost)?;
         let qmp = BufReader::new(qmp);
-        let mut control = Self { qmp, line: Vec::new(), was_reset: false, qtest, controller: String::new() };
+        let mut control =
+            Self { qmp, line: Vec::new(), was_reset: false, qtest, orders: 0, controller: String::new() };
         control.answer()?;
         control.ask("qmp_capabilities", &Value::Null)?;
         let objects = control.ask("qom-list", &json!({ "path": "/machine/unattached" }))?;
@@ -90,12 +93,41 @@ impl Control {
         self.order(&self.level(interrupt, 1))
     }
 
+    /// Has the machine itself write bytes to its memory. Where code was, and only then, it forgets what it has made of it:
+    /// what others write to its memory it does not see.
+    pub(crate) fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Lost> {
+        let mut line = format!("write {at:#x} {:#x} 0x", bytes.len());
+        for byte in bytes {
+            line.extend(
+                [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+            );
+        }
+        line.push('\n');
+        self.order(&line)
+    }
+
+    /// Waits until all orders of qtest are done.
+    pub(crate) fn settle(&mut self) -> Result<(), Lost> {
+        let end = Instant::now() + ANSWER;
+        loop {
+            self.drain()?;
+            if self.orders == 0 {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Lost(format!("no answer within {ANSWER:?}")));
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+
     fn level(&self, interrupt: u32, level: u32) -> String {
         format!("set_irq_in {} unnamed-gpio-in {interrupt} {level}\n", self.controller)
     }
 
     fn order(&mut self, lines: &str) -> Result<(), Lost> {
         self.drain()?;
+        self.orders += lines.lines().count();
         let mut rest = lines.as_bytes();
         let end = Instant::now() + ANSWER;
         while !rest.is_empty() {
@@ -118,9 +150,12 @@ impl Control {
             match self.qtest.read(&mut answers) {
                 Ok(0) => return Err(ended()),
                 Ok(len) if answers[..len].windows(4).any(|word| word == b"FAIL") => {
-                    return Err(Lost("it knows no such interrupt".to_owned()));
+                    return Err(Lost("it does not follow an order of qtest".to_owned()));
                 }
-                Ok(_) => {}
+                Ok(len) => {
+                    let answered = answers[..len].iter().filter(|byte| **byte == b'\n').count();
+                    self.orders = self.orders.saturating_sub(answered);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(lost(error)),
             }
@@ -221,8 +256,8 @@ mod tests {
         qtest.set_nonblocking(true).unwrap();
         theirs.write_all(says.as_bytes()).unwrap();
         let qmp = BufReader::new(qmp);
-        let control =
-            Control { qmp, line: Vec::new(), was_reset: false, qtest, controller: "/pic".to_owned() };
+        let controller = "/pic".to_owned();
+        let control = Control { qmp, line: Vec::new(), was_reset: false, qtest, orders: 0, controller };
         (control, theirs, their_qtest)
     }
 
@@ -259,7 +294,22 @@ mod tests {
         let line = |interrupt, level| format!("set_irq_in /pic unnamed-gpio-in {interrupt} {level}\n");
         assert_eq!(str::from_utf8(&said[..len]).unwrap(), line(7, 1) + &line(7, 0) + &line(8, 1));
         qtest.write_all(b"FAIL Unknown device\n").unwrap();
-        assert_eq!(control.drain().unwrap_err().to_string(), "QEMU: it knows no such interrupt");
+        assert_eq!(control.drain().unwrap_err().to_string(), "QEMU: it does not follow an order of qtest");
+        assert_eq!(control.orders, 3);
+        // Answers may come in pieces.
+        let (mut control, _theirs, mut qtest) = super::tests::control("");
+        control.raise(8).unwrap();
+        qtest.write_all(b"OK\nO").unwrap();
+        let answer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            qtest.write_all(b"K\n").unwrap();
+            let len = qtest.read(&mut said).unwrap();
+            (said[..len].to_vec(), qtest)
+        });
+        control.write(0x9000_0000, &[0x0f, 0xa5]).unwrap();
+        control.settle().unwrap();
+        let (said, qtest) = answer.join().unwrap();
+        assert!(said.ends_with(b"write 0x90000000 0x2 0x0fa5\n"));
         drop(qtest);
         assert_eq!(control.drain().unwrap_err().to_string(), "QEMU: it ended");
     }

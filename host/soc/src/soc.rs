@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::{initrd, tree};
 /// The machine's memory, by Linux' addresses.
 pub(crate) const RAM: Range<u32> = 0x4000_0000..0x6000_0000;
 /// The part of it that is the coprocessor's, by Linux' addresses.
-const OWN: Range<u32> = 0x5000_0000..0x5010_0000;
+pub(crate) const OWN: Range<u32> = 0x5000_0000..0x5010_0000;
 /// Where the registers lie that Linux and the coprocessor share.
 const SYSTEM: usize = 0x1020_0000;
 const RESET: usize = 0x1021_0000;
@@ -70,8 +70,9 @@ pub enum Coprocessor {
 }
 
 impl Coprocessor {
-    /// What its addresses are above Linux'.
-    const fn shift(&self) -> u32 {
+    /// What its addresses are above Linux', for [`tree`](crate::tree).
+    #[must_use]
+    pub const fn shift(&self) -> u32 {
         match self {
             Self::Process(..) => 0,
             Self::Riscv32(_) => riscv32::SHIFT,
@@ -267,7 +268,15 @@ impl Soc {
         }
         if ordered.then == Some(Order::Start) {
             self.starts = self.starts.saturating_add(1);
+            // Whatever takes time takes none of Linux', which would go on meanwhile in memory that is looked at.
+            let waits = self.core.starts_slowly();
+            if waits {
+                self.linux.control.hold()?;
+            }
             self.core.start(self.starts, tell);
+            if waits {
+                self.linux.control.run()?;
+            }
             tell(Event::Started { count: self.starts });
         }
         let step = self.mailbox.step(*turn, &mut |interrupt| self.linux.control.pulse(interrupt))?;
@@ -306,8 +315,10 @@ fn boot(
         fs::write(&blob, tree)?;
         fs::write(&archive, initrd)?;
         let append = format!("console=ttyAMA0 panic=-1 {} {}", initrd::PATH, config.append);
-        // Ctrl-C is the guest's.
-        let mut words: Vec<OsString> = vec!["-chardev".into(), "stdio,id=console,signal=off".into()];
+        // Ctrl-C is the guest's; on a terminal Ctrl-A is QEMU's, and Ctrl-A X the end.
+        let mux = if io::stdin().is_terminal() { "on" } else { "off" };
+        let console = format!("stdio,id=console,signal=off,mux={mux}");
+        let mut words: Vec<OsString> = vec!["-chardev".into(), console.into()];
         words.extend(["-serial", "chardev:console", "-cpu", "cortex-a15", "-no-reboot"].map(OsString::from));
         words.extend(["-kernel".into(), config.kernel.clone().into(), "-initrd".into(), archive.into()]);
         words.extend(["-dtb".into(), blob.into(), "-append".into(), append.trim_end().into()]);

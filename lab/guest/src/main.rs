@@ -80,13 +80,19 @@ fn modules() -> Result<()> {
 /// A shell with the usual commands, until it is left.
 fn shell() -> Result<bool> {
     const BUSYBOX: &str = "/bin/busybox";
+    const TERMINAL: &str = "/dev/ttyAMA0";
     Command::new(BUSYBOX).args(["--install", "-s", "/bin"]).status().context(BUSYBOX)?;
     println!(
         "\nThe coprocessor is remoteproc0, its firmware /firmware.elf, and sidecore is here, too:\n\
          \x20   sidecore start remoteproc0 firmware.elf\n    sidecore ping --on remoteproc0\n\
-         \x20   echo hello > /dev/rpmsg0 && head -c 6 /dev/rpmsg0\nThe end is `exit`.\n"
+         \x20   (head -c 6 /dev/rpmsg0 & sleep 1; echo hello > /dev/rpmsg0; wait)\nThe end is `exit`.\n"
     );
+    // Its own terminal, so that keys reach what runs there: /dev/console is nobody's.
+    let terminal = || File::options().read(true).write(true).open(TERMINAL).context(TERMINAL);
     let mut shell = Command::new(BUSYBOX);
-    shell.arg("sh").env("PATH", "/bin").env("HOME", "/");
-    Ok(shell.status().context(BUSYBOX)?.success())
+    shell.args(["setsid", "-c", BUSYBOX, "sh"]).env("PATH", "/bin").env("HOME", "/").env("PS1", "# ");
+    shell.stdin(terminal()?).stdout(terminal()?).stderr(terminal()?);
+    // What the last of its commands came to is none of ours.
+    shell.status().context(BUSYBOX)?;
+    Ok(true)
 }

@@ -1,10 +1,13 @@
 //! A remote processor that the guest's kernel drives, by the command that lies beside us.
 
 use std::env;
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
 
 use crate::checks::{self, Check};
 use crate::endpoint::{self, message};
@@ -25,7 +28,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("crashes_with_messages_under_way_are_recovered", crashes),
     ("a_watchdog_s_crash_is_recovered", watchdog),
     ("without_recovery_it_stays_crashed", unrecovered),
+    ("an_ordinary_user_is_told_what_is_missing", ordinary),
     ("it_stops", stopped),
+    ("firmware_runs_as_a_program", programs),
+    ("a_program_that_crashes_or_is_interrupted_leaves_it_offline", ends),
     ("the_kernel_has_nothing_to_complain_of", checks::calm),
 ];
 
@@ -36,6 +42,7 @@ pub(crate) const RUNNING: &[Check] = &[
     ("it_stops", stopped),
     ("other_firmware_replaces_it", replaced),
     ("it_stops_again", stopped),
+    ("firmware_that_was_given_is_found", given),
     ("the_kernel_has_nothing_to_complain_of", checks::calm),
 ];
 
@@ -206,5 +213,110 @@ fn replaced(_: &mut Log) -> Result<()> {
     alive()?;
     let text = sidecore(&["ps"])?;
     ensure!(text.contains("sidecore-remoteproc0-firmware.elf"), "{text}");
+    Ok(())
+}
+
+/// By the name that the kernel's driver has for it.
+fn given(_: &mut Log) -> Result<()> {
+    sidecore(&["start", "remoteproc0", "rproc-m4-fw"])?;
+    alive()?;
+    sidecore(&["stop", "remoteproc0"]).map(drop)
+}
+
+/// Somebody's number, and that of the group in `/etc/group`.
+const USER: u32 = 1000;
+
+/// What the command says to an ordinary user on its standard error, and whether it did as it was told.
+fn as_user(arguments: &[&str]) -> Result<(bool, String)> {
+    let mut command = Command::new("/bin/sidecore");
+    let output = command.args(arguments).uid(USER).gid(USER).output().context("/bin/sidecore")?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn ordinary(_: &mut Log) -> Result<()> {
+    let rule = sidecore(&["ps", "--rule"])?;
+    let orders: [&[&str]; 4] = [
+        &["stop", "remoteproc0"],
+        &["start", "remoteproc0", FIRMWARE],
+        &["ping", "--on", "remoteproc0", "--count", "1"],
+        &["logs", "remoteproc0"],
+    ];
+    for order in orders {
+        let (done, told) = as_user(order)?;
+        ensure!(!done && told.contains(&rule), "{order:?}: {told}");
+        let why = if order[0] == "start" { "for root to put there" } else { "belongs to 0:root" };
+        ensure!(told.contains(why), "{order:?}: {told}");
+    }
+    ensure!(as_user(&["ps"])?.0, "an ordinary user cannot see what there is");
+
+    // As the rule has it; there is nobody here who follows it.
+    for attribute in ["state", "firmware", "recovery", "coredump"] {
+        let path = format!("{NODE}/{attribute}");
+        chown(&path, None, Some(USER)).with_context(|| path.clone())?;
+        fs::set_permissions(&path, Permissions::from_mode(0o664)).with_context(|| path.clone())?;
+    }
+    for order in [&["stop", "remoteproc0"][..], &["start", "remoteproc0", "rproc-m4-fw"]] {
+        let (done, told) = as_user(order)?;
+        ensure!(done, "{order:?}: {told}");
+    }
+    // The group is there, and this user's, but the file is not its.
+    let (_, told) = as_user(&["ping", "--on", "remoteproc0", "--count", "1"])?;
+    ensure!(told.contains("/dev/rpmsg"), "{told}");
+    alive()
+}
+
+/// Runs an image as a program: its exit code, and its output.
+fn program(image: &str, options: &[&str], arguments: &[&str], input: &[u8]) -> Result<(i32, Vec<u8>)> {
+    let image = format!("/images/{image}");
+    let mut command = Command::new("/bin/sidecore");
+    command.args(["run", &image, "--on", "remoteproc0"]).args(options).arg("--").args(arguments);
+    fs::write("/tmp/input", input)?;
+    let output = command.stdin(File::open("/tmp/input")?).stderr(Stdio::inherit()).output()?;
+    ensure!(state() == "offline", "after {image} it is {}", state());
+    Ok((output.status.code().unwrap_or(-1), output.stdout))
+}
+
+fn programs(_: &mut Log) -> Result<()> {
+    if is_process() {
+        return Ok(());
+    }
+    let (code, output) = program("hello", &[], &["you", "and you"], b"")?;
+    let text = String::from_utf8_lossy(&output);
+    ensure!(
+        code == 0 && text == "Hello from the remote, you!\nHello from the remote, and you!\n",
+        "{code} {text}"
+    );
+
+    let input = message(1, 100_000);
+    let (code, output) = program("cat", &[], &[], &input)?;
+    ensure!(code == 0 && output == input, "cat ended with {code}, {} bytes came", output.len());
+
+    fs::create_dir_all("/tmp/files")?;
+    fs::write("/tmp/files/one", &input)?;
+    let copy = ["data/one", "data/two"];
+    let (code, _) = program("copy", &["--dir", "/tmp/files:data"], &copy, b"")?;
+    ensure!(code == 0 && fs::read("/tmp/files/two")? == input, "copy ended with {code}");
+    fs::remove_file("/tmp/files/two")?;
+    let (code, _) = program("copy", &["--dir", "/tmp/files:data:ro"], &copy, b"")?;
+    ensure!(code != 0 && !fs::exists("/tmp/files/two")?, "copy wrote where it may only read: {code}");
+    Ok(())
+}
+
+fn ends(_: &mut Log) -> Result<()> {
+    if is_process() {
+        return Ok(());
+    }
+    let (code, _) = program("crash", &[], &["exit", "7"], b"")?;
+    ensure!(code == 7, "it ended with {code} in place of 7");
+    for how in ["illegal", "panic"] {
+        let (code, _) = program("crash", &[], &[how], b"")?;
+        ensure!(code == 134, "it ended with {code} by {how}");
+    }
+    let mut child =
+        Command::new("/bin/sidecore").args(["run", "/images/echo", "--on", "remoteproc0"]).spawn()?;
+    endpoint::address("rpmsg-echo")?;
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT)?;
+    let code = child.wait()?.code();
+    ensure!(code == Some(130) && state() == "offline", "{code:?}, {}", state());
     Ok(())
 }

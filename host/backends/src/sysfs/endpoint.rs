@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use sidecore_os::{RPMSG_ADDRESS_ANY, RpmsgEndpoint, destroy_rpmsg_endpoint, poll_until};
 
 use super::remoteproc::attribute;
@@ -40,8 +42,8 @@ pub struct Channel {
 pub struct Endpoint {
     file: File,
     path: PathBuf,
-    /// Made for us, and destroyed with us.
-    is_ours: bool,
+    /// Where it lies in `/sys` if it was made for us: it is destroyed with us.
+    ours: Option<PathBuf>,
 }
 
 impl Remoteproc {
@@ -99,10 +101,7 @@ impl Remoteproc {
         loop {
             let channels = self.channels()?;
             if let Some(channel) = channels.iter().find(|channel| channel.name == name) {
-                return match &channel.device {
-                    Some(device) => Endpoint::open(device.clone(), false, end),
-                    None => self.create(channel, end),
-                };
+                return self.open_channel(channel, end.saturating_duration_since(Instant::now()));
             }
             if Instant::now() >= end {
                 let known = channels.into_iter().map(|channel| channel.name).collect();
@@ -113,6 +112,18 @@ impl Remoteproc {
                 });
             }
             thread::sleep(LOOK);
+        }
+    }
+
+    /// Opens an endpoint to a channel that was announced, as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// The channel went, the kernel makes no endpoints, or they are not for this user.
+    pub fn open_channel(&self, channel: &Channel, within: Duration) -> Result<Endpoint, SysfsError> {
+        let end = Instant::now() + within;
+        match &channel.device {
+            Some(device) => Endpoint::open(device.clone(), None, end),
+            None => self.create(channel, end),
         }
     }
 
@@ -143,7 +154,7 @@ impl Remoteproc {
         let named =
             |(_, folder): &(String, PathBuf)| attribute(&folder.join("name")).is_ok_and(|own| own == name);
         match self.nodes().into_iter().filter(|(_, folder)| is_ours(folder)).find(named) {
-            Some((node, _)) => Endpoint::open(self.roots.dev.join(node), true, end),
+            Some((node, folder)) => Endpoint::open(self.roots.dev.join(node), Some(folder), end),
             // It went at once: the remote did.
             None => Err(SysfsError::Gone { path: control }),
         }
@@ -160,8 +171,8 @@ impl Remoteproc {
 }
 
 impl Endpoint {
-    fn open(path: PathBuf, is_ours: bool, end: Instant) -> Result<Self, SysfsError> {
-        Ok(Self { file: open(&path, end)?, path, is_ours })
+    fn open(path: PathBuf, ours: Option<PathBuf>, end: Instant) -> Result<Self, SysfsError> {
+        Ok(Self { file: open(&path, end)?, path, ours })
     }
 
     /// The device that is open.
@@ -177,8 +188,24 @@ impl Endpoint {
     pub fn send(&self, message: &[u8]) -> Result<(), SysfsError> {
         match (&self.file).write(message) {
             Ok(written) if written == message.len() => Ok(()),
-            Ok(_) => Err(SysfsError::Refused { path: self.path.clone(), errno: rustix::io::Errno::IO }),
+            Ok(_) => Err(SysfsError::Refused { path: self.path.clone(), errno: Errno::IO }),
             Err(error) => Err(SysfsError::of(&self.path, true, &error)),
+        }
+    }
+
+    /// Sends a message if there is a buffer for it now; whether there was. From then on [`send`](Self::send) does not wait
+    /// either.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    pub fn try_send(&self, message: &[u8]) -> Result<bool, SysfsError> {
+        let nonblocking = rustix::io::ioctl_fionbio(&self.file, true);
+        nonblocking.map_err(|errno| SysfsError::of(&self.path, true, &errno.into()))?;
+        match self.send(message) {
+            Ok(()) => Ok(true),
+            // The first is what the kernel says, the second what it should.
+            Err(SysfsError::Refused { errno: Errno::NOMEM | Errno::AGAIN, .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -198,10 +225,19 @@ impl Endpoint {
     }
 }
 
+/// Readable when a message came or the remote went.
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        if self.is_ours {
-            // One that went with the remote is gone already.
+        // One that went with the remote is gone already, and Linux (6.1, for one) does not survive to be asked to destroy it
+        // again. Nor is its name another's while we have it open.
+        if self.ours.as_ref().is_some_and(|folder| folder.exists()) {
+            // There is nobody to tell.
             let _ = destroy_rpmsg_endpoint(&self.file);
         }
     }

@@ -13,6 +13,10 @@ const ATTRIBUTE: u64 = 4096;
 /// Bytes that are read of a trace. Buffers of that size are not made.
 const TRACE: u64 = 16 << 20;
 
+/// What an ordinary user does about firmware.
+const FIRMWARE_IS_ROOTS: &str =
+    "firmware is the kernel's to load, and for root to put there; then name it in place of the file's path";
+
 /// A remote processor that the kernel drives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remoteproc {
@@ -159,7 +163,12 @@ impl Remoteproc {
         written.map_err(|error| {
             // Nothing of it is left, or nothing was made.
             let _ = fs::remove_file(&new);
-            SysfsError::of(&path, true, &error)
+            match SysfsError::of(&path, true, &error) {
+                SysfsError::Denied { path, .. } => {
+                    SysfsError::Denied { path, who: FIRMWARE_IS_ROOTS.to_owned() }
+                }
+                error => error,
+            }
         })?;
         Ok(name)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sidecore_backends::sysfs::{Remoteproc, SysfsError};
 
-use crate::failure::{Failure, Outcome, printable};
+use crate::failure::{Outcome, printable};
 use crate::interrupts::Interrupts;
 use crate::kernel::{Follower, Place, refused};
 use crate::output::print;
@@ -35,8 +35,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let interrupts = Interrupts::catch_by(|| (), true)?;
     let mut traces = Traces::default();
     loop {
-        let shown = traces.show(&remote);
-        shown?.map_err(|error| refused(format!("cannot read the trace of {}", remote.id()), &error))?;
+        let news = traces.news(&remote);
+        print(&news.map_err(|error| refused(format!("cannot read the trace of {}", remote.id()), &error))?)?;
         if !args.follow {
             return Ok(ExitCode::SUCCESS);
         }
@@ -52,18 +52,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
 pub(super) struct Traces(BTreeMap<String, Follower>);
 
 impl Traces {
-    /// Shows what is new in all of them.
-    pub(super) fn show(&mut self, remote: &Remoteproc) -> Result<Result<(), SysfsError>, Failure> {
-        let names = match remote.traces() {
-            Ok(names) => names,
-            Err(error) => return Ok(Err(error)),
-        };
-        for name in names {
+    /// What is new in all of them, made printable.
+    pub(super) fn news(&mut self, remote: &Remoteproc) -> Result<String, SysfsError> {
+        let mut shown = String::new();
+        for name in remote.traces()? {
             let now = match remote.read_trace(&name) {
                 Ok(now) => now,
                 // It was stopped in between.
                 Err(SysfsError::Refused { .. } | SysfsError::Gone { .. }) => continue,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Err(error),
             };
             let news = self.0.entry(name).or_default().news(&now);
             let text = String::from_utf8_lossy(news);
@@ -72,8 +69,8 @@ impl Traces {
                 Some(line) => printable(line.trim_end_matches(['\r', '\0'])) + "\n",
                 None => printable(line.trim_end_matches('\0')),
             });
-            print(&lines.collect::<String>())?;
+            shown.extend(lines);
         }
-        Ok(Ok(()))
+        Ok(shown)
     }
 }

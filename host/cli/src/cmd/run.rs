@@ -4,7 +4,7 @@ mod crash;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,10 +30,11 @@ use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::kernel::Place;
-use crate::output::note;
+use crate::output::{eprint, note};
 use crate::remote::{self, OURS, On, Settings};
 use crate::terminal::{Terminal, Unwritten, write_through};
 
+mod channels;
 mod kernel;
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
@@ -118,7 +119,8 @@ pub(super) fn attend(
     let interrupts = Interrupts::catch(processor.waker(), args.debug != Debug::Here)?;
 
     let arguments: Vec<&[u8]> = args.args.iter().map(|argument| argument.as_bytes()).collect();
-    let (terminal, unwritten) = Terminal::new(processor.waker());
+    let waker = processor.waker();
+    let (terminal, unwritten) = Terminal::new(move || waker.wake());
     let console = console::offer(terminal, &arguments);
     let cannot =
         |error| Failure::new(codes::ARGUMENTS, "cannot pass the arguments on").because(error).status(OURS);
@@ -301,8 +303,7 @@ impl<'a> Session<'a> {
             }
             Ok(TraceChange::Nothing) | Err(_) => return,
         };
-        let mut err = anstream::stderr().lock();
-        let _ = err.write_all(text.as_bytes());
+        eprint(&text);
     }
 
     /// What the firmware writes by semihosting is its output.

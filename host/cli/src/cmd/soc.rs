@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,10 +28,10 @@ a table (--write-firmware) and has the channels rpmsg-raw, rpmsg-tty and rpmsg-e
 console is this terminal.")]
 pub(crate) struct Args {
     /// The kernel, for 32-bit Arm: vmlinuz of Debian's linux-image-armmp, or one of your own
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "firmware")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "written")]
     kernel: Option<PathBuf>,
     /// Its initial file system, with its modules
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "firmware")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "written")]
     initrd: Option<PathBuf>,
     /// More words for the kernel's command line
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -48,8 +49,11 @@ pub(crate) struct Args {
     #[arg(long)]
     running: bool,
     /// Write the firmware with which a process is started as coprocessor, and boot nothing
-    #[arg(long = "write-firmware", value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "kernel")]
+    #[arg(long = "write-firmware", value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "kernel", group = "written")]
     firmware: Option<PathBuf>,
+    /// Write the device tree of a machine with that coprocessor, for --tree, and boot nothing
+    #[arg(long = "write-tree", value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "kernel", group = "written")]
+    written_tree: Option<PathBuf>,
     /// Tell on the standard error what happens to the coprocessor
     #[arg(short, long)]
     verbose: bool,
@@ -69,20 +73,23 @@ const PROGRAM: &str = "qemu-system-arm";
 const RISCV32: &str = "qemu-system-riscv32";
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    let crasher = Crasher::default();
+    let kind = args.coprocessor.unwrap_or(if is_installed(RISCV32) { Kind::Riscv32 } else { Kind::Process });
+    let coprocessor = match kind {
+        Kind::Process => Coprocessor::Process(sidecore_soc::channels(&crasher), crasher),
+        Kind::Riscv32 => Coprocessor::Riscv32(RISCV32.into()),
+    };
     if let Some(path) = &args.firmware {
-        let written = std::fs::write(path, sidecore_soc::image());
-        let what = || format!("cannot write {}", path.display());
-        return match written {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) => Err(Failure::new(codes::WRITE_FILE, what()).because(error)),
-        };
+        return write(path, &sidecore_soc::image());
+    }
+    if let Some(path) = &args.written_tree {
+        return write(path, &sidecore_soc::tree(coprocessor.shift()));
     }
     let (Some(kernel), Some(initrd)) = (args.kernel.clone(), args.initrd.clone()) else {
         unreachable!("clap demands both");
     };
     let what = "cannot run the system-on-chip";
     let failed = |error: SocError| Failure::new(codes::SOC, what).because(error);
-    let kind = args.coprocessor.unwrap_or(if is_installed(RISCV32) { Kind::Riscv32 } else { Kind::Process });
     let firmware = args.given.as_deref().map(Image::open).transpose()?;
     if let Some(image) = &firmware {
         let firmware = image.firmware()?;
@@ -105,11 +112,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let interrupts = Interrupts::catch_by(move || stopped.store(true, Ordering::Release), true)?;
-    let crasher = Crasher::default();
-    let coprocessor = match kind {
-        Kind::Process => Coprocessor::Process(sidecore_soc::channels(&crasher), crasher),
-        Kind::Riscv32 => Coprocessor::Riscv32(RISCV32.into()),
-    };
+    if io::stdin().is_terminal() {
+        note(&"this terminal is the machine's console; Ctrl-A X ends it");
+    }
     let mut soc = Soc::start(&config, coprocessor).map_err(failed)?;
     let mut tell = |event| {
         if args.verbose {
@@ -119,6 +124,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let ended = soc.run(&stop, &mut tell).map_err(failed)?;
     let code = ended.and_then(|code| u8::try_from(code).ok());
     Ok(interrupts.exit_code().or(code).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Outcome {
+    let cannot =
+        |error| Failure::new(codes::WRITE_FILE, format!("cannot write {}", path.display())).because(error);
+    std::fs::write(path, bytes).map(|()| ExitCode::SUCCESS).map_err(|error: io::Error| cannot(error))
 }
 
 fn is_installed(program: &str) -> bool {

@@ -16,6 +16,11 @@ pub(crate) trait Core: fmt::Debug {
     /// Begins at the firmware's entry, for the how-many-eth time.
     fn start(&mut self, count: u32, tell: &mut dyn FnMut(Event));
 
+    /// Whether it is to be started while Linux is held.
+    fn starts_slowly(&self) -> bool {
+        false
+    }
+
     /// Stops at once; whether it ran.
     fn stop(&mut self, tell: &mut dyn FnMut(Event)) -> bool;
 

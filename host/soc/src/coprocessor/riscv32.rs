@@ -16,9 +16,9 @@ use sidecore_os::Lent;
 use sidecore_wire::sandbox as page;
 
 use super::{Core, Turn};
-use crate::control::Lost;
+use crate::control::{Control, Lost};
 use crate::qemu::{Machine, Qemu};
-use crate::soc::{Event, RAM, SocError, offset};
+use crate::soc::{Event, OWN, RAM, SocError, offset};
 
 /// What its addresses are above Linux'.
 pub(crate) const SHIFT: u32 = 0x4000_0000;
@@ -26,6 +26,8 @@ pub(crate) const SHIFT: u32 = 0x4000_0000;
 const ENTRY: u32 = 0x9000_0000;
 /// Bytes of memory that it has. QEMU puts its device tree into the last 2 MiB, at each reset.
 const LEN: u64 = 0x1100_0000;
+/// Bytes of a page.
+const PAGE_LEN: usize = 4096;
 /// Where its page lies, by Linux' address.
 const PAGE: u32 = 0x500f_f000;
 /// The input of its interrupt controller for the mailbox.
@@ -38,6 +40,8 @@ pub(crate) struct Riscv32 {
     /// None where it ended by itself, until it is started the next time.
     qemu: Option<Qemu>,
     runs: bool,
+    /// The pages of its own memory that had something in them at the last start.
+    filled: Vec<bool>,
     /// Its end was told.
     ended: bool,
 }
@@ -52,7 +56,8 @@ impl Riscv32 {
     /// Has one made that is held.
     pub(crate) fn new(program: PathBuf, file: OwnedFd, memory: &Arc<Lent>) -> Result<Self, SocError> {
         let memory = memory.region();
-        let mut core = Self { program, file, memory, qemu: None, runs: false, ended: false };
+        let mut core =
+            Self { program, file, memory, qemu: None, runs: false, filled: Vec::new(), ended: false };
         core.qemu = Some(core.spawn()?);
         Ok(core)
     }
@@ -82,7 +87,8 @@ impl Riscv32 {
             self.qemu = Some(self.spawn().map_err(|error| error.to_string())?);
         }
         let Some(qemu) = &mut self.qemu else { unreachable!("it is there since the line above") };
-        let begun = qemu.control.reset().and_then(|()| qemu.control.run());
+        let written = renew(&mut qemu.control, &self.memory, &mut self.filled);
+        let begun = written.and_then(|()| qemu.control.reset()).and_then(|()| qemu.control.run());
         begun.map_err(|lost| self.lose(&lost))
     }
 
@@ -126,6 +132,24 @@ impl Riscv32 {
     }
 }
 
+/// Tells the machine of all code that Linux may have put into its memory, by having it write what is there. `filled` are the
+/// pages that had something in them the last time, and have now: it knows nothing of the others. Nobody else writes there
+/// meanwhile.
+fn renew(control: &mut Control, memory: &Region<Arc<Lent>>, filled: &mut Vec<bool>) -> Result<(), Lost> {
+    filled.resize(OWN.len() / PAGE_LEN, false);
+    let mut bytes = [0; PAGE_LEN];
+    for (at, was_filled) in OWN.step_by(PAGE_LEN).zip(filled) {
+        // It is in the memory, whose size is ours.
+        let _ = memory.read(offset(at), &mut bytes);
+        let is_filled = bytes.iter().any(|byte| *byte != 0);
+        if is_filled || *was_filled {
+            control.write(at + SHIFT, &bytes)?;
+        }
+        *was_filled = is_filled;
+    }
+    control.settle()
+}
+
 impl Core for Riscv32 {
     fn start(&mut self, _: u32, tell: &mut dyn FnMut(Event)) {
         self.stop(tell);
@@ -134,6 +158,10 @@ impl Core for Riscv32 {
             Ok(()) => self.runs = true,
             Err(why) => tell(Event::Broken { why }),
         }
+    }
+
+    fn starts_slowly(&self) -> bool {
+        true
     }
 
     fn stop(&mut self, tell: &mut dyn FnMut(Event)) -> bool {

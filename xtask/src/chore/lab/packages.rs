@@ -42,7 +42,7 @@ pub(super) struct Parts {
 
 /// Fetches them, or finds them where they were put the last time.
 pub(super) fn parts(step: &Step) -> Result<Parts> {
-    let kept = directory()?.join("armhf");
+    let kept = directory()?.join("linux-armhf");
     if !kept.exists() {
         let work = kept.with_extension(std::process::id().to_string());
         let fetched = fetch(step, &work);
@@ -102,16 +102,16 @@ fn fetch(step: &Step, work: &Path) -> Result<()> {
     let mut files = Vec::new();
     walk(&tree, &mut files)?;
     let keep = |is: &dyn Fn(&str) -> bool, name: &str| {
-        let found =
-            files.iter().find(|path| path.file_name().is_some_and(|name| is(&name.to_string_lossy())));
+        let found = files.iter().find(|path| is(&path.to_string_lossy()));
         let found = found.with_context(|| format!("{image} has no {name}"))?;
         fs::copy(found, kept.join(name)).with_context(|| found.display().to_string())
     };
-    keep(&|name| name.starts_with("vmlinuz-"), "vmlinuz")?;
-    keep(&|name| name == "busybox", "busybox")?;
+    keep(&|path| path.contains("/boot/vmlinuz-"), "vmlinuz")?;
+    // Packages have other files of that name.
+    keep(&|path| path.ends_with("/bin/busybox"), "busybox")?;
     for module in MODULES {
         let name = format!("{module}.ko");
-        keep(&|own| own == name, &name)?;
+        keep(&|path| path.ends_with(&format!("/{name}")), &name)?;
     }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! `sidecore soc`: a distribution's kernel and its own remoteproc, with a coprocessor of ours.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -150,6 +154,9 @@ impl Rig {
                     step.run(Command::new(&rig.sidecore).args(["soc", "--write-firmware"]).arg(&firmware))?;
                 }
             }
+            let mut soc = Command::new(&rig.sidecore);
+            soc.args(["soc", "--coprocessor", kind, "--write-tree"]).arg(rig.tree(kind));
+            step.run(&mut soc)?;
             let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
             let mut archive = Archive::new();
             for folder in ["bin", "lib", "lib/firmware", "modules", "images", "tmp", "etc"] {
@@ -159,6 +166,7 @@ impl Rig {
             archive.add("bin/sidecore", &read(&command)?);
             archive.add("bin/busybox", &read(&parts.busybox)?);
             archive.add("firmware.elf", &read(&firmware)?);
+            archive.add("etc/group", b"root:x:0:\nsidecore:x:1000:\n");
             for (image, built) in IMAGES.iter().flat_map(|image| Some((image, built.as_ref()?))) {
                 archive.add(&format!("images/{image}"), &read(&built.join(image))?);
             }
@@ -179,18 +187,52 @@ impl Rig {
         self.folder.join(format!("firmware-{kind}.elf"))
     }
 
+    fn tree(&self, kind: &str) -> PathBuf {
+        self.folder.join(format!("tree-{kind}"))
+    }
+
     fn check(&self, report: &mut Report, kinds: &[&str], rounds: u32) {
         for kind in kinds {
             report.step(title(kind), |step| {
                 (0..rounds).try_for_each(|_| {
                     self.boot(step, kind, &[], "soc=1 loglevel=3")?;
-                    self.boot(step, kind, &["--running"], "soc=running loglevel=3")
+                    let tree = self.tree(kind);
+                    let options = [OsStr::new("--running"), OsStr::new("--tree"), tree.as_os_str()];
+                    self.boot(step, kind, &options, "soc=running loglevel=3")
                 })
             });
         }
+        report.step(format!("{NAME}: its end"), |step| {
+            kinds.iter().try_for_each(|kind| {
+                step.passes();
+                self.kill(kind)
+            })
+        });
     }
 
-    fn boot(&self, step: &mut Step, kind: &str, options: &[&str], append: &str) -> Result<()> {
+    /// Kills it while it runs, and sees its emulators go, too.
+    fn kill(&self, kind: &str) -> Result<()> {
+        let mut soc = Command::new(&self.sidecore);
+        let soc = self.arguments(&mut soc, kind, "shell=1").stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut soc = soc.spawn().context("sidecore cannot be run")?;
+        let expected = if kind == RISCV32 { 2 } else { 1 };
+        let mut emulators = Vec::new();
+        let begun = wait(|| {
+            emulators = children(soc.id());
+            emulators.len() == expected
+        });
+        soc.kill().and_then(|()| soc.wait()).context("sidecore cannot be killed")?;
+        if !begun {
+            bail!("{} emulators run in place of {expected}", emulators.len());
+        }
+        let runs = |process: &&u32| Path::new("/proc").join(process.to_string()).exists();
+        if !wait(|| emulators.iter().filter(runs).count() == 0) {
+            bail!("of the emulators {emulators:?} some run on");
+        }
+        Ok(())
+    }
+
+    fn boot(&self, step: &mut Step, kind: &str, options: &[&OsStr], append: &str) -> Result<()> {
         let mut soc = Command::new("timeout");
         // Nobody waits for longer than this.
         soc.args(["--kill-after=5", "300"]).arg(&self.sidecore);
@@ -218,6 +260,29 @@ impl Rig {
         command.arg("--initrd").arg(self.archive(kind)).arg("--firmware").arg(self.firmware(kind));
         command.arg("--append").arg(format!("coprocessor={kind} {append}"))
     }
+}
+
+/// Waits for something that comes soon; whether it came.
+fn wait(mut came: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if came() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that one has started, by any of its threads.
+fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 impl Drop for Rig {

@@ -133,13 +133,19 @@ impl Stage {
 
     /// Nothing new is sent; what is under way arrives.
     fn end(&mut self) -> Result<()> {
-        let mut client = self.client(if self.is_running { Mode::Attach } else { Mode::Start })?;
-        std::thread::sleep(Duration::from_millis(20));
-        client.kill()?;
-        if self.hear(&mut client)? == Told::Lost {
-            self.begin_anew();
+        // One more lives at least until it has said that the remote runs, however slow the machine is.
+        for patience in 1..200 {
+            let mut client = self.client(if self.is_running { Mode::Attach } else { Mode::Start })?;
+            std::thread::sleep(Duration::from_millis(20 * patience));
+            client.kill()?;
+            let told = self.hear(&mut client)?;
+            self.lane.receiver_died();
+            match told {
+                Told::Lost => self.begin_anew(),
+                _ if self.is_running => break,
+                _ => {}
+            }
         }
-        self.lane.receiver_died();
         let mut client = self.client(Mode::End)?;
         let told = self.hear(&mut client)?;
         ensure!(told == Told::Quiet, "the last client was told that the remote is gone");

@@ -3,7 +3,8 @@
 //!
 //! That is how OpenAMP's programs meet on Linux ([`Config::openamp`]): the remote's side makes file and socket, writes
 //! the resource table and listens; the main side attaches, which is what this backend does. Device addresses are
-//! offsets into the file. A peer without a resource table ([`Config::rpmsg_lite`]) is met the same way: where its rings are,
+//! offsets into the file, but where the place has a base of its own: a board's RAM that is a file is such a place, and a
+//! serial line of it such a socket. A peer without a resource table ([`Config::rpmsg_lite`]) is met the same way: where its rings are,
 //! the configuration says, and it is kicked for the start until it speaks. A process cannot be started, stopped or held from outside, so a peer is attached to and given
 //! up, and that is all. A [`Seat`] is the other end of such a meeting: for who wants to be the remote.
 
@@ -219,7 +220,7 @@ impl Backend for Shm {
         let meeting = self.meet()?;
         let mut memories = MemoryMap::new();
         let named = |error| BackendError::Memory { name: "shared file".to_owned(), error };
-        memories.insert(DeviceAddr(0), meeting.memory.region()).map_err(named)?;
+        memories.insert(DeviceAddr(self.config.base), meeting.memory.region()).map_err(named)?;
         if let Some(own) = &self.own {
             memories.insert(OwnTable::AT, own.region()).map_err(named)?;
         }
@@ -230,12 +231,13 @@ impl Backend for Shm {
     fn table(&self) -> Option<(DeviceAddr, u32)> {
         match &self.own {
             Some(own) => Some((OwnTable::AT, own.len)),
-            None => Some((DeviceAddr(self.config.table?), self.config.table_len)),
+            None => Some((DeviceAddr(self.config.base + self.config.table?), self.config.table_len)),
         }
     }
 
     fn place(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
-        let Range { start, end } = self.config.free;
+        let (base, Range { start, end }) = (self.config.base, self.config.free.clone());
+        let (start, end) = (base + start, base + end);
         let mut taken: Vec<(u64, u64)> =
             memories.iter().filter_map(|memory| Some((memory.at?.0, memory.len))).collect();
         for memory in memories.iter_mut().filter(|memory| memory.at.is_none()) {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sidecore_processor::{Event, SendError};
+use sidecore_processor::{Ended, Event, SendError};
 use sidecore_remoteproc::Firmware;
 
-use crate::{Case, Place, Remote};
+use crate::{Case, Place, Remote, SOON};
 
 /// The lies of the image `liar`, in its order.
 pub(crate) const CASES: &[Case] = &[
@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("hostile::a_table_of_zeros_costs_at_most_the_remote", |place| survived(place, 5), false),
     ("hostile::noise_in_all_that_is_shared_costs_at_most_the_remote", |place| survived(place, 6), false),
     ("hostile::frames_that_are_nothing_are_counted_and_the_rest_goes_on", babble, false),
+    ("hostile::a_host_on_a_coprocessor_outlives_the_lies_of_its_sibling", sibling_lies, true),
 ];
 
 /// A liar that has begun to lie.
@@ -69,6 +70,17 @@ fn survived(place: &Place, lie: u8) {
     let remote = lying(place, lie);
     watch(&remote, |_| false);
     recover(place, remote);
+}
+
+/// Where there are two cores: on the first one the host, which judges for itself.
+fn sibling_lies(place: &Place) {
+    let Some(processor) = place.start_pair("tamer", "liar") else { return };
+    let end = Instant::now() + 3 * SOON;
+    while processor.ended().is_none() && Instant::now() < end {
+        processor.wait(Some(SOON));
+    }
+    let trace = processor.remote().read_trace(0).unwrap();
+    assert!(matches!(processor.ended(), Some(Ended::Exited { code: 0 })), "{:?}: {trace}", processor.ended());
 }
 
 fn babble(place: &Place) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use sidecore_backends::Any;
-use sidecore_backends::qemu::{self, Board, Qemu};
+use sidecore_backends::qemu::{self, Beside, Board, Qemu};
 use sidecore_backends::sandbox::{self, Sandbox};
 use sidecore_lab::watchdog;
 use sidecore_processor::{Endpoint, Event, Options, Processor};
@@ -95,6 +95,19 @@ impl Place {
     fn image(&self, name: &str) -> Vec<u8> {
         let path: &Path = &self.images.join(name);
         std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// A board with these images on its two cores, that runs; `None` where there is one core.
+    fn start_pair(&self, first: &str, other: &str) -> Option<Processor<Any>> {
+        let board = self.board.clone().filter(|board| board.sibling.is_some())?;
+        let images = self.images.ancestors().nth(2)?.join("core-1").join(&board.target).join("firmware");
+        let other = std::fs::read(images.join(other)).unwrap();
+        let beside = Some(Beside::new(&Firmware::parse(&other).unwrap()));
+        let backend = Qemu::new(qemu::Config { beside, ..qemu::Config::new(board) }).unwrap();
+        let mut processor = Processor::new(Any::from(backend), Options::new(first));
+        processor.load(&Firmware::parse(&self.image(first)).unwrap()).unwrap();
+        processor.start().unwrap();
+        Some(processor)
     }
 
     /// A remote with this image, that runs.

@@ -269,7 +269,10 @@ impl Emulator {
     pub(super) fn standard_error(&self) -> String {
         let Some(ending) = self.program.ending() else { return String::new() };
         let forgotten = ending.said.saturating_sub(ending.words.len());
-        let since = ending.words.get(self.own_words.saturating_sub(forgotten)..).unwrap_or_default();
+        let from = self.own_words.saturating_sub(forgotten);
+        // A line that was its own is so to its end.
+        let begin = ending.words.get(..from).map_or(0, |own| own.rfind('\n').map_or(0, |end| end + 1));
+        let since = ending.words.get(begin..).unwrap_or_default();
         since.split_inclusive('\n').filter(|line| !line.starts_with("qemu")).collect()
     }
 

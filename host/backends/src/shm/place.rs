@@ -22,6 +22,9 @@ pub struct Config {
     pub memory: PathBuf,
     /// Bytes of it.
     pub len: u64,
+    /// Device address of its first byte, as the peer sees it: 0 for peers to which addresses are offsets. A remote that we
+    /// are has 0.
+    pub base: u64,
     /// The socket that the peer listens at.
     pub socket: PathBuf,
     /// Where the resource table begins in the file. `None`: there is none, both sides know beforehand where the rings are,
@@ -107,6 +110,7 @@ impl Config {
         Self {
             memory: PathBuf::from("/dev/shm/openamp.shm"),
             len: 0x8_0000,
+            base: 0,
             socket: PathBuf::from("/tmp/openamp.event.0"),
             table: Some(0),
             table_len: 0x1000,
@@ -131,7 +135,7 @@ impl Config {
         }
     }
 
-    /// Reads a place from TOML: `memory` and `socket` are paths; `len`, `table` and `table-len` numbers of bytes; `free`
+    /// Reads a place from TOML: `memory` and `socket` are paths; `base` is the device address of its first byte; `len`, `table` and `table-len` numbers of bytes; `free`
     /// the first byte of the room for buffers and the one behind it; `rings` where the rings are, with `num` descriptors
     /// and the alignment `align`; `buffer` the bytes of a buffer. `table = false` says that there is none. What is left out
     /// is as with [`Config::openamp`], but that rings which are not stated are the main side's to place where anything
@@ -160,12 +164,14 @@ impl Config {
                 return Err("num, align: of rings, which have to be stated".to_owned());
             }
             None if table.is_none() => return Err("rings: without a table they have to be stated".to_owned()),
+            None if file.base.is_some_and(|base| base != 0) => None,
             None if (len, table, &free) == (usual.len, usual.table, &usual.free) => usual.rings,
             None => None,
         };
         let config = Self {
             memory: file.memory.unwrap_or(usual.memory),
             len,
+            base: file.base.unwrap_or(0),
             socket: file.socket.unwrap_or(usual.socket),
             table,
             table_len: file.table_len.unwrap_or(usual.table_len),
@@ -190,6 +196,13 @@ impl Config {
         }
         if self.buffer < BUFFER_MIN {
             return Err(format!("buffer: {} bytes are too few for a header and a message", self.buffer));
+        }
+        let base = self.base;
+        if base != 0 && self.rings.is_some() {
+            return Err(format!("base: {base:#x} is for peers whose own table says where the rings are"));
+        }
+        if base.checked_add(*len).is_none_or(|end| end > 1 << 32) {
+            return Err(format!("base: {len:#x} bytes from {base:#x} on do not lie below 4 GiB"));
         }
         self.rings.map_or(Ok(()), |rings| rings.check(*len))
     }
@@ -247,6 +260,7 @@ impl Config {
 struct File {
     memory: Option<PathBuf>,
     len: Option<u64>,
+    base: Option<u64>,
     socket: Option<PathBuf>,
     table: Option<Table>,
     table_len: Option<u32>,
@@ -307,6 +321,8 @@ mod tests {
         assert_eq!((config.socket, config.table, config.rings), (usual.socket, Some(0), None));
         assert_eq!(Config::parse("").unwrap(), Config::openamp());
         assert_eq!(Config::parse("buffer = 256").unwrap().rings, Config::openamp().rings);
+        let elsewhere = Config::parse("base = 0x2100_0000").unwrap();
+        assert_eq!((elsewhere.base, elsewhere.rings, elsewhere.len), (0x2100_0000, None, usual.len));
         let bare = Config::parse("table = false\nrings = [0x400, 0]\nnum = 2\nalign = 16").unwrap();
         assert_eq!((bare.table, bare.rings), (None, Some(Rings { at: [0x400, 0], num: 2, align: 16 })));
     }
@@ -321,6 +337,8 @@ mod tests {
             ("free = [0, 0x80001]", "free"),
             ("size = 1", "size"),
             ("len = -1", "len"),
+            ("base = 0xffff_0000", "base"),
+            ("base = 16\nrings = [0x4000, 0x8000]", "base: 0x10"),
             ("buffer = 16", "buffer: 16"),
             ("table = true", "table: where"),
             ("table = false", "rings: without a table"),

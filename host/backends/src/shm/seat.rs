@@ -39,6 +39,9 @@ impl Seat {
     /// # Errors
     /// There is something else under its name, or somebody else's file; no memory, or no descriptors left.
     pub fn new(config: Config) -> Result<Self, BackendError> {
+        if config.base != 0 {
+            return Err(BackendError::Unsupported { operation: "be a remote at a place with a base" });
+        }
         let path = config.memory.display();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = rustix::fs::open(&config.memory, flags, Mode::RUSR | Mode::WUSR)

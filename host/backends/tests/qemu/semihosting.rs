@@ -67,7 +67,10 @@ fn start(board: &str, config: impl Fn(Board) -> Config, at: u64, entry: u64, ima
 fn answered(board: &str, at: u64, entry: u64, image: &[u8]) {
     let Some(mut qemu) = start(board, CONFIG, at, entry, image) else { return };
     for _ in 0..2 {
-        assert_eq!(end(&mut qemu), (Event::Exited { code: 42 }, b"hi\n".to_vec()));
+        let (event, written) = end(&mut qemu);
+        let written = String::from_utf8(written).unwrap();
+        // On a busy machine, words of the emulator's own may be taken for the firmware's last ones.
+        assert!(event == Event::Exited { code: 42 } && written.starts_with("hi\n"), "{event:?}: {written:?}");
         qemu.stop().unwrap();
         qemu.start(&Boot { entry: DeviceAddr(entry), table: None }).unwrap();
     }

@@ -227,3 +227,56 @@ fn files() -> Vec<String> {
     let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     names.filter(|name| name.contains("qemu") || name.contains("sidecore: ram")).collect()
 }
+
+/// An emulator that is nobody's but this test's; gone with it, and its memory too.
+struct Emulator(Child, PathBuf);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = fs::remove_file(&self.1);
+    }
+}
+
+#[test]
+fn a_board_that_somebody_else_started_is_there_before_its_main_sides() {
+    let place = Place::new();
+    on_every_board(|board| {
+        if board.on != "qemu:mps2-an386" {
+            return;
+        }
+        let image = board.images.join("echo");
+        let inspected = crate::bench::sidecore().args(["inspect", "--json"]).arg(&image).output().unwrap();
+        let inspected: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
+        let table = inspected["resource_table"]["address"].as_u64().unwrap() - 0x2100_0000;
+
+        // As a boot loader leaves it: started, and waiting for a main side.
+        let ram = PathBuf::from(format!("/dev/shm/sidecore-test-{}", std::process::id()));
+        let socket = place.path().join("mailbox");
+        let mut qemu = Command::new("qemu-system-arm");
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "null"]);
+        qemu.args(["-M", "mps2-an386,memory-backend=ram", "-global", "armv7m.init-nsvtor=0x21000000"]);
+        qemu.arg("-object");
+        qemu.arg(format!("memory-backend-file,id=ram,size=16M,share=on,mem-path={}", ram.display()));
+        qemu.arg("-chardev").arg(format!("socket,id=mailbox,server=on,wait=off,path={}", socket.display()));
+        qemu.args(["-serial", "chardev:mailbox", "-kernel"]).arg(&image);
+        let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _emulator = Emulator(qemu.spawn().unwrap(), ram.clone());
+
+        let text = format!(
+            "memory = {ram:?}\nsocket = {socket:?}\nbase = 0x2100_0000\nlen = 0x100_0000\n\
+             table = {table}\nfree = [0x80_1000, 0x100_0000]\n"
+        );
+        let shm = format!("shm:{}", place.write("an386.toml", text).display());
+        until("there is a mailbox", || socket.exists());
+        for round in ["one", "two", "three"] {
+            let mut attach = crate::bench::sidecore();
+            let output = attach.args(["attach", &shm, "--service", "rpmsg-echo", "hello", round]).output();
+            let output = output.unwrap();
+            let expected = format!("hello\n{round}\n");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{round}: {output:?}");
+            assert!(output.status.success(), "{round}: {output:?}");
+        }
+    });
+}

@@ -241,6 +241,12 @@ impl<'w> AsHost<'w> {
         }
     }
 
+    /// How many descriptors of a ring are with the remote.
+    #[must_use]
+    pub fn lent(&self, queue: usize) -> usize {
+        self.out[queue].iter().flatten().count()
+    }
+
     /// Whether there is a free buffer to send in.
     #[must_use]
     pub fn has_free_buffer(&self) -> bool {

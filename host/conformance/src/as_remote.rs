@@ -17,6 +17,7 @@ use crate::ring::Ring;
 use crate::verdict::{Outcome, Stop, deviates, not_shown};
 use crate::watch::Watch;
 
+mod lie;
 mod receive;
 
 const TICK: Duration = Duration::from_millis(1);
@@ -313,21 +314,11 @@ impl<'w> AsRemote<'w> {
         }
     }
 
-    /// Gives back whatever entry, and shows an index that is `step` further: from now on we break rules.
-    ///
-    /// # Errors
-    /// There are no rings yet.
-    pub fn lie(&mut self, queue: usize, element: &UsedElement, step: u16) -> Outcome {
-        let ring = self.ring(queue)?;
-        self.watch.look_away();
-        self.lies = true;
-        self.watch.trace_line(format!("used index of ring {queue} + {step}, {element:?}"));
-        ring.give(&*self.ground, self.given[queue], element);
-        // Who believes it goes on from there.
-        self.given[queue] = self.given[queue].wrapping_add(step);
-        self.ground.store(ring.used_index(), self.given[queue]);
-        self.ground.kick(ring.notifyid);
-        Ok(())
+    /// Whether the host has shown a message that was not taken yet.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        let index = self.rings.get(TO_REMOTE).and_then(|ring| self.ground.load(ring.available_index()));
+        index.is_some_and(|index| index != self.taken[TO_REMOTE])
     }
 
     /// A buffer of ring 0, taken.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use sidecore_wire::features::F_NS;
-use sidecore_wire::resource_table::{Builder, VdevHeader, Vring, vdev};
+use sidecore_wire::resource_table::{ADDR_ANY, Builder, Carveout, FixedName, VdevHeader, Vring, vdev};
 
 use crate::as_host::{AsHost, Liveness};
 use crate::as_remote::{AsRemote, HostGoes};
@@ -106,6 +106,8 @@ pub struct Table {
     pub has_stranger: bool,
     /// What is added to the offset of the device's entry.
     pub astray: u32,
+    /// A carveout for ring 0, which has no address of its own then.
+    pub carveout: bool,
     /// What is left in the rings.
     pub litter: bool,
     /// Where rings may come to lie that are the host's to place.
@@ -124,6 +126,7 @@ impl Default for Table {
             config: Vec::new(),
             has_stranger: false,
             astray: 0,
+            carveout: false,
             litter: false,
             free: 0..0,
             status: 0,
@@ -132,11 +135,29 @@ impl Default for Table {
 }
 
 impl Table {
+    /// Where the carveout for ring 0 is: where the ring would be, or in the room for rings.
+    #[must_use]
+    pub fn carveout_at(&self) -> u32 {
+        match self.rings[0].da {
+            ADDR_ANY => self.free.start.next_multiple_of(0x1000) as u32,
+            da => da,
+        }
+    }
+
     /// The bytes.
     #[must_use]
     pub fn scene(&self) -> Scene {
         let mut bytes = [0; 512];
-        let built = Builder::new(&mut bytes, 2).and_then(|mut builder| {
+        let mut rings = self.rings;
+        if self.carveout {
+            rings[0].da = ADDR_ANY;
+        }
+        let built = Builder::new(&mut bytes, 3).and_then(|mut builder| {
+            if self.carveout {
+                let len = Ring::new(&self.rings[0]).map_or(0, |ring| ring.layout.size());
+                let name = FixedName::new("vdev0vring0").unwrap_or_default();
+                builder.carveout(&Carveout { da: self.carveout_at(), len, name, ..Carveout::default() })?;
+            }
             // Of a type that nobody has: between those of Linux and the vendors'.
             if self.has_stranger {
                 builder.entry(100, &[0xAA; 12])?;
@@ -147,7 +168,7 @@ impl Table {
                 status: sidecore_wire::status::Status(self.status),
                 ..VdevHeader::default()
             };
-            let at = builder.vdev(&header, &self.rings, &self.config)?;
+            let at = builder.vdev(&header, &rings, &self.config)?;
             Ok((builder.finish().to_vec(), at as usize))
         });
         let (mut table, vdev) = built.unwrap_or_default();

@@ -40,6 +40,11 @@ pub const KNOWN: &[Known] = &[
         who: "OpenAMP",
         what: "its device may set the status to 0, its driver writes 0x40",
     },
+    Known {
+        clause: "TABLE-8",
+        who: "OpenAMP",
+        what: "leaves the choice to its programs, whose examples end",
+    },
     Known { clause: "TABLE-9", who: "OpenAMP", what: "takes any number" },
     Known {
         clause: "RING-3",
@@ -121,6 +126,7 @@ pub const KNOWN: &[Known] = &[
     Known { clause: "NS-11", who: "Linux", what: "makes a device of each" },
     Known { clause: "NS-12", who: "Linux", what: "drivers match the exact name alone" },
     Known { clause: "NS-12", who: "OpenAMP", what: "as Linux" },
+    Known { clause: "NS-12", who: "rpmsg-lite", what: "leaves names to the application" },
     Known {
         clause: "NOTIFY-1",
         who: "rpmsg-lite",
@@ -155,6 +161,10 @@ pub const KNOWN: &[Known] = &[
         what: "looks when it needs a transmit buffer, and tells nobody",
     },
     Known { clause: "RESET-4", who: "OpenAMP", what: "goes on with its own indices" },
+    Known { clause: "RESET-2", who: "OpenAMP", what: "looks at the status when it needs a transmit buffer" },
+    Known { clause: "RESET-5", who: "OpenAMP", what: "goes on with its own indices" },
+    Known { clause: "RESET-9", who: "OpenAMP", what: "goes on with its own indices" },
+    Known { clause: "RESET-12", who: "OpenAMP", what: "goes on with its own indices" },
     Known { clause: "RESET-6", who: "OpenAMP", what: "as driver writes the bit itself" },
     Known { clause: "RESET-6", who: "rpmsg-lite", what: "has no such sign" },
     Known { clause: "RESET-7", who: "OpenAMP", what: "looks at the bit while it waits for DRIVER_OK alone" },

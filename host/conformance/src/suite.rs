@@ -131,6 +131,9 @@ pub fn run(
             }
             _ => session(peer, options, &mut watch, &row.test),
         };
+        // What it did on the way there counts as well.
+        let broken = watch.seen(row.clause).broken;
+        let outcome = outcome.and_then(|()| broken.map_or(Ok(()), |why| Err(Stop::Deviates(why))));
         let is_absent = matches!(&outcome, Err(Stop::NotShown(why)) if why.starts_with(NOT_MET));
         absent = if is_absent || absent >= ABSENT_MAX { absent + 1 } else { 0 };
         let finding = finding(row, peer.is_bare(), outcome, watch.trace(), began.elapsed());

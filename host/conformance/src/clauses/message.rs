@@ -1,5 +1,7 @@
 //! Messages, buffers, addresses.
 
+use std::time::Instant;
+
 use sidecore_rpmsg::Header;
 use sidecore_wire::split::UsedElement;
 
@@ -50,6 +52,32 @@ pub(super) const ROWS: &[Row] = &[
         host_refuses(peer, "a frame of 1048576 bytes")
     }),
     watched("MESSAGE-8", "gives no buffer back without a frame", Remote),
+    remote("MESSAGE-9", "gives messages back where it has all buffers, and no other can come", |peer| {
+        let to = peer.up()?;
+        let count = peer.buffers(TO_REMOTE);
+        for turn in 0..count {
+            let header = Header { src: OURS, dst: to, reserved: 0, len: 2, flags: 0 };
+            peer.put(&header, &turn.to_le_bytes(), 18)?;
+        }
+        peer.publish(TO_REMOTE);
+        peer.kick(TO_REMOTE);
+        let end = Instant::now() + 10 * peer.pace;
+        while peer.lent(TO_REMOTE) > 0 && Instant::now() < end {
+            peer.turn("no buffer came back").claim("where it had all of them")?;
+        }
+        let left = peer.lent(TO_REMOTE);
+        must(left == 0, || format!("kept {left} of {count} messages, which were all that there can be"))
+    }),
+    host("MESSAGE-9", "gives messages back where it has all buffers, and no other can come", |peer| {
+        peer.up()?;
+        let frame = first(peer)?;
+        let count = peer.at_start.available;
+        for turn in 0..u32::from(count) * 2 {
+            peer.send(frame.header.dst, frame.header.src, &turn.to_le_bytes())
+                .claim("where the host had all buffers")?;
+        }
+        Ok(())
+    }),
     watched("MESSAGE-10", "writes 0 into reserved and flags", Remote),
     host("MESSAGE-10", "writes 0 into reserved and flags, and ignores both", |peer| {
         peer.up()?;

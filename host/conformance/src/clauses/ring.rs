@@ -48,8 +48,8 @@ pub(super) const ROWS: &[Row] = &[
     host("RING-8", "refuses a used index that jumps", |peer| {
         peer.up()?;
         peer.serve(1)?;
-        peer.lie(FROM_REMOTE, &UsedElement { id: 0, len: 20 }, 20_000)?;
-        host_refuses(peer, "a used index 20000 ahead")
+        let ahead = peer.lie_beyond(FROM_REMOTE)?;
+        host_refuses(peer, &format!("a used index {ahead} ahead, in a ring of {}", ahead - 7))
     }),
     remote("RING-9", "gives each buffer back, and once", gives_back),
     remote("RING-10", "refuses an available index that jumps", index_jumps),

@@ -111,6 +111,14 @@ fn nothing_before(peer: &mut AsHost<'_>) -> Outcome {
     peer.kick(FROM_REMOTE);
     std::thread::sleep(peer.pace);
     must(before == look(peer), || "wrote into the rings before DRIVER_OK".to_owned())?;
+    must(peer.status() == 3, || {
+        format!("looked at the rings before DRIVER_OK: status {:#04x}", peer.status())
+    })?;
+    // And again with rings that could be used.
+    peer.start(&Start { steps: &[0, 1, 3, 3], ..Start::default() });
+    std::thread::sleep(2 * peer.pace);
+    let used = peer.rings.map(|ring| peer.ground.load(ring.used_index()).unwrap_or(0));
+    must(used == [0; 2], || "used the rings before DRIVER_OK".to_owned())?;
     peer.up().claim("after kicks that came too early").map(drop)
 }
 

@@ -91,6 +91,18 @@ pub(super) const ROWS: &[Row] = &[
         peer.ground.store_byte(at, 2);
         answered
     }),
+    host_at(
+        "TABLE-11",
+        "puts a ring into the carveout of its name",
+        |table| table.carveout = true,
+        |peer| {
+            peer.await_start(20 * peer.pace)?;
+            let (now, wanted) = (peer.vring(0).da, peer.found.carveout_at());
+            must(now == wanted, || {
+                format!("put ring 0 at {now:#x}, where a carveout vdev0vring0 is at {wanted:#x}")
+            })
+        },
+    ),
     remote("TABLE-12", "has a notifyid of its own for each ring", |peer| {
         let ids = peer.rings.map(|ring| ring.notifyid);
         must(ids[0] != ids[1], || format!("both rings have the notifyid {}", ids[0]))

@@ -133,8 +133,11 @@ impl Peer for ShmHost {
     /// Its rings are those of the place; where that leaves them to the host, what is left behind lies wherever they may come
     /// to lie.
     fn usual_table(&self) -> Table {
-        let rings = self.config.vrings().unwrap_or(Table::default().rings);
-        Table { rings, free: self.config.free.clone(), ..Table::default() }
+        let usual = Table::default();
+        // The tables of the suite say nothing of sizes.
+        let config = Config { buffer: Config::openamp().buffer, ..self.config.clone() };
+        let rings = config.vrings().unwrap_or(usual.rings);
+        Table { rings, free: config.free, ..usual }
     }
 }
 

@@ -37,6 +37,14 @@ impl Any {
             Self::Qemu(qemu) => Some(qemu),
         }
     }
+
+    /// The confined process, where it is one.
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        match self {
+            Self::Sandbox(sandbox) => Some(sandbox),
+            Self::Qemu(_) => None,
+        }
+    }
 }
 
 impl From<Sandbox> for Any {

@@ -16,6 +16,7 @@ use sidecore_processor::{Endpoint, Event, Options, Processor};
 use sidecore_remoteproc::Firmware;
 
 mod hostile;
+mod many;
 mod protocol;
 mod restart;
 
@@ -39,10 +40,11 @@ type Case = (&'static str, fn(&Place), bool);
 fn main() -> ExitCode {
     sandbox::hook();
     let arguments = Arguments::from_args();
-    let cases = [protocol::CASES, restart::CASES, hostile::CASES].concat();
+    let everywhere = [protocol::CASES, restart::CASES, hostile::CASES].concat();
     let mut trials = Vec::new();
     for place in places(arguments.filter.as_deref().unwrap_or_default()) {
-        for (name, case, boards_alone) in &cases {
+        let sandbox_alone = if place.board.is_none() { many::CASES } else { &[] };
+        for (name, case, boards_alone) in everywhere.iter().chain(sandbox_alone) {
             if *boards_alone && place.board.is_none() {
                 continue;
             }

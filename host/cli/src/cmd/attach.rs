@@ -1,17 +1,21 @@
 //! `sidecore attach`: a peer that runs already, and whose life is not ours to control.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueHint;
+use sidecore_backends::sandbox::{self, Sandbox};
 use sidecore_backends::shm::{self, Seat, Shm};
 use sidecore_os::guard_bus_errors;
 use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
-use sidecore_rpmsg::Name;
+use sidecore_remoteproc::{Backend, BackendError};
+use sidecore_rpmsg::{Name, ReadError};
 use sidecore_vhost_user::Channel;
 use sidecore_wire::features::F_NS;
 
@@ -35,12 +39,16 @@ by another; `sidecore vhost-user --help` lists the services.
 Examples:
   sidecore attach shm:openamp
   sidecore attach shm:openamp --service rpmsg-openamp-demo-channel one two
-  sidecore attach shm:openamp --role remote --service rpmsg-openamp-demo-channel=echo")]
+  sidecore attach shm:openamp --role remote --service rpmsg-openamp-demo-channel=echo
+  sidecore attach sandbox:radio --service rpmsg-echo hello
+
+A remote that `sidecore start sandbox:NAME` left running has one main side at a time. Where the last one was killed, this one \
+goes on where it stood: answers that were under way come first.")]
 pub(crate) struct Args {
     /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine, `shm:rpmsg-lite`, one without a resource
-    /// table, or `shm:FILE.toml`, a place of your own
+    /// table, `shm:FILE.toml`, a place of your own, or `sandbox:NAME`, which `sidecore start` left running
     #[arg(value_name = "PEER")]
-    peer: Place,
+    peer: Peer,
     /// The file that both map, where it is not the usual one
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     memory: Option<PathBuf>,
@@ -64,6 +72,40 @@ pub(crate) struct Args {
     verbose: bool,
 }
 
+/// Whom to talk with.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// A program that shares a file with us.
+    Shared(Place),
+    /// A sandboxed remote, by its name.
+    Sandbox(String),
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(SANDBOX) {
+            Some(name) => Ok(Self::Sandbox(name.to_owned())),
+            None => {
+                text.parse().map(Self::Shared).map_err(|error: String| format!("{error}, or `sandbox:NAME`"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared(place) => f.write_str(&place.name),
+            Self::Sandbox(name) => write!(f, "{SANDBOX}{name}"),
+        }
+    }
+}
+
+/// What the name of a sandboxed remote that was left running begins with.
+pub(super) const SANDBOX: &str = "sandbox:";
+
 /// An end of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
@@ -75,7 +117,16 @@ pub(crate) enum Role {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     guard_bus_errors().map_err(|refused| failed(args, codes::SIGNALS, &refused))?;
-    let usual = args.peer.config.clone();
+    let usual = match &args.peer {
+        Peer::Shared(place) => place.config.clone(),
+        Peer::Sandbox(name) => {
+            if args.role == Role::Remote || args.memory.is_some() || args.socket.is_some() {
+                return Err(usage("a sandboxed remote has a main side, and no file or socket of yours"));
+            }
+            let sandbox = find(name).map_err(|error| failed(args, error.code(), &error))?;
+            return main_side(args, Processor::detached(sandbox, Options::new(name)));
+        }
+    };
     let config = shm::Config {
         memory: args.memory.clone().unwrap_or(usual.memory),
         socket: args.socket.clone().unwrap_or(usual.socket),
@@ -85,14 +136,23 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.role == Role::Remote {
         return serve(args, config);
     }
+    let shm = Shm::new(config).map_err(|error| failed(args, error.code(), &error))?;
+    main_side(args, Processor::detached(shm, Options::new(&args.peer.to_string())))
+}
+
+/// A remote that `sidecore start` left running.
+pub(super) fn find(name: &str) -> Result<Sandbox, BackendError> {
+    Sandbox::find(sandbox::Config { name: Some(name.to_owned()), ..sandbox::Config::default() })
+}
+
+/// Is the main side of a peer.
+fn main_side<B: Backend>(args: &Args, mut processor: Processor<B>) -> Outcome {
     let service = match (&args.services[..], args.messages.is_empty()) {
         ([], _) => None,
         ([service], false) => Some(service),
         (_, true) => return Err(usage("a main side needs messages for the service, or --role remote")),
         (_, false) => return Err(usage("messages are for one service")),
     };
-    let shm = Shm::new(config).map_err(|error| failed(args, error.code(), &error))?;
-    let mut processor = Processor::detached(shm, Options::new(&args.peer.name));
     processor.offer(echo::offer());
     processor.offer(discard::offer());
     let interrupts = Interrupts::catch(processor.waker(), true)?;
@@ -108,17 +168,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Sends the messages, and prints what comes back.
-fn talk(args: &Args, processor: &Processor<Shm>, service: &str) -> Outcome {
+fn talk<B: Backend>(args: &Args, processor: &Processor<B>, service: &str) -> Outcome {
     let opened = processor.open(service, args.timeout);
     let endpoint = opened.map_err(|error| failed(args, error.code(), &error))?;
+    let show = |bytes: Result<Vec<u8>, ReadError>| -> Result<(), Failure> {
+        let bytes = bytes.map_err(|error| failed(args, codes::CONSOLE, &error))?;
+        // From a peer: nothing in it may steer the terminal.
+        print(&format!("{}\n", String::from_utf8_lossy(&bytes).escape_debug()))
+    };
+    std::iter::from_fn(|| processor.event()).filter(|_| args.verbose).for_each(|event| note(&event));
+    // Answers to a main side that was killed.
+    while let Some(message) = processor.try_receive(endpoint).ok().flatten() {
+        show(message.to_vec())?;
+    }
     for message in &args.messages {
         let sent = processor.send(endpoint, message.as_bytes(), args.timeout);
         sent.map_err(|error| failed(args, error.code(), &error))?;
         let answer = processor.receive(endpoint, Some(args.timeout));
-        let bytes = answer.map_err(|error| failed(args, error.code(), &error))?.to_vec();
-        let bytes = bytes.map_err(|error| failed(args, codes::CONSOLE, &error))?;
-        // From a peer: nothing in it may steer the terminal.
-        print(&format!("{}\n", String::from_utf8_lossy(&bytes).escape_debug()))?;
+        show(answer.map_err(|error| failed(args, error.code(), &error))?.to_vec())?;
     }
     // OpenAMP's programs end when they hear this. A peer that is gone already hears of nothing.
     if let Ok(name) = Name::new(service) {
@@ -163,7 +230,7 @@ fn usage(why: &str) -> Failure {
 }
 
 /// Tells what happens until the peer goes, or the user has seen enough.
-fn stay(processor: &Processor<Shm>, interrupts: &Interrupts) -> ExitCode {
+fn stay<B: Backend>(processor: &Processor<B>, interrupts: &Interrupts) -> ExitCode {
     loop {
         std::iter::from_fn(|| processor.event()).for_each(|event| note(&event));
         match (interrupts.exit_code(), processor.ended()) {
@@ -179,5 +246,5 @@ fn stay(processor: &Processor<Shm>, interrupts: &Interrupts) -> ExitCode {
 }
 
 fn failed(args: &Args, code: Code, why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(code, format!("cannot talk with {}", args.peer.name)).because(why).status(remote::OURS)
+    Failure::new(code, format!("cannot talk with {}", args.peer)).because(why).status(remote::OURS)
 }

@@ -13,6 +13,7 @@ mod ends;
 mod files;
 mod golden;
 mod kernel;
+mod left_running;
 mod restart;
 mod semihosting;
 mod signals;

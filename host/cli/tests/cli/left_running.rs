@@ -1,0 +1,111 @@
+//! Sandboxes that outlive their main sides.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::bench::{Place, plain, sidecore, until};
+
+/// A runtime directory with one sandbox at most, which is stopped with it.
+struct Left {
+    place: Place,
+    name: String,
+}
+
+impl Left {
+    fn start(name: &str) -> Self {
+        let left = Self { place: Place::new(), name: format!("sandbox:{name}-{}", std::process::id()) };
+        left.sidecore("start").arg("echo").assert().success().stdout("").stderr("");
+        left
+    }
+
+    fn sidecore(&self, command: &str) -> assert_cmd::Command {
+        let mut sidecore = sidecore();
+        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).args([command, &self.name]);
+        sidecore
+    }
+
+    /// A main side that stays.
+    fn stay(&self) -> Command {
+        let mut sidecore = plain();
+        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).args(["attach", &self.name]);
+        sidecore.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        sidecore
+    }
+
+    /// Sends messages to the echo and wants them back.
+    fn talk(&self, message: &str) -> assert_cmd::assert::Assert {
+        let mut attach = self.sidecore("attach");
+        attach.args(["--verbose", "--service", "rpmsg-echo", message, "again"]).assert()
+    }
+
+    fn socket(&self) -> PathBuf {
+        let name = self.name.strip_prefix("sandbox:").unwrap();
+        self.place.path().join("sidecore").join(format!("{name}.sock"))
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let _ = self.sidecore("stop").output();
+    }
+}
+
+/// What a command says on its standard error.
+trait Says {
+    fn says(self, words: &str);
+}
+
+impl Says for assert_cmd::assert::Assert {
+    #[track_caller]
+    fn says(self, words: &str) {
+        let error = String::from_utf8_lossy(&self.get_output().stderr);
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn main_sides_come_and_go_and_one_that_is_killed_is_followed_where_it_stood() {
+    let left = Left::start("radio");
+    left.talk("one").success().stdout("one\nagain\n").says("vdev0: up");
+    left.talk("two").success().stdout("two\nagain\n");
+
+    let mut killed = left.stay().spawn().unwrap();
+    let mut lines = BufReader::new(killed.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("rpmsg-echo announced")), "it never came up");
+    let second = left.talk("busy").code(125);
+    second.says(&format!("process {} is its main side", killed.id()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    left.talk("three").success().stdout("three\nagain\n").says("goes on where its main side died");
+    left.talk("four").success().says("vdev0: up");
+}
+
+#[test]
+fn a_name_is_one_remotes_and_a_remote_that_is_stopped_is_gone() {
+    let left = Left::start("twice");
+    let taken = left.sidecore("start").arg("echo").assert().code(125);
+    taken.says("the name is taken; attach to it or choose another");
+    left.sidecore("stop").assert().success();
+    until("its socket is gone", || !left.socket().exists());
+    left.talk("late").code(125).says("no such remote");
+    left.sidecore("stop").assert().code(125).says("no such remote");
+}
+
+#[test]
+fn what_makes_no_sense_for_a_sandbox_is_refused() {
+    let place = Place::new();
+    let mut start = sidecore();
+    start.env("XDG_RUNTIME_DIR", place.path()).args(["start", "sandbox:none"]);
+    start.assert().code(2).says("there is no firmware to start");
+    let refused = |arguments: &[&str]| {
+        let mut attach = sidecore();
+        attach.env("XDG_RUNTIME_DIR", place.path()).args(["attach", "sandbox:none"]).args(arguments);
+        attach.assert().code(2);
+    };
+    refused(&["--role", "remote"]);
+    refused(&["--memory", "/dev/shm/x"]);
+    let mut stop = sidecore();
+    stop.env("XDG_RUNTIME_DIR", place.path()).args(["stop", "--detach", "sandbox:none"]);
+    stop.assert().code(2).says("main sides let go of a sandbox by themselves");
+}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sidecore_backends::sandbox::Sandbox;
 use sidecore_backends::sysfs::{RULE, Remoteproc, Roots, SysfsError};
 
 use crate::codes;
@@ -19,6 +20,11 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn roots(&self) -> Roots {
         self.root.as_deref().map_or_else(Roots::default, Roots::below)
+    }
+
+    /// The sandboxes of this user; none where another place than this machine is looked at.
+    pub(crate) fn sandboxes(&self) -> Vec<String> {
+        if self.root.is_some() { Vec::new() } else { Sandbox::names(None) }
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Remoteproc, Failure> {

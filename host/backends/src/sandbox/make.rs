@@ -1,6 +1,7 @@
 //! How a sandbox comes to be: with a warden of its own, or by finding one.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,6 +47,13 @@ impl Sandbox {
             sandbox.forget();
         }
         started.map(|()| sandbox)
+    }
+
+    /// The names of all remotes of this user that can be found, in order: those that were left running, and those that a
+    /// main side has. `runtime_dir` is as in [`Config`].
+    #[must_use]
+    pub fn names(runtime_dir: Option<&Path>) -> Vec<String> {
+        RuntimeDir::names(runtime_dir)
     }
 
     /// Finds a remote that some main side left running, by `config.name`. The next thing to do is

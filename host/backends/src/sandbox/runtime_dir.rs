@@ -65,6 +65,27 @@ impl RuntimeDir {
         Err(BackendError::System { operation, reason })
     }
 
+    /// The remotes whose wardens listen in any of the directories, by name, in order.
+    pub(super) fn names(asked: Option<&Path>) -> Vec<String> {
+        let mut names = Vec::new();
+        for path in candidates(asked) {
+            let Ok(fd) = open_dir(&path) else { continue };
+            let Ok(entries) = rustix::fs::Dir::read_from(&fd) else { continue };
+            for entry in entries.take(SWEEP_LIMIT).flatten() {
+                let file = entry.file_name().to_str().unwrap_or_default();
+                // Others' sockets, and those of the dead, are not shown.
+                let is_alive =
+                    || Channel::connect(fd.as_fd(), file).is_ok_and(|peer| check_peer(&peer).is_ok());
+                if let Some(name) = file.strip_suffix(SUFFIX).filter(|_| is_alive()) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Removes what dead wardens left, then listens as `name`.
     pub(super) fn listen(&mut self, name: &str) -> Result<Listener, BackendError> {
         let listener = self.bind(name)?;

@@ -1,19 +1,23 @@
-//! `sidecore ps`: the remote processors that Linux drives.
+//! `sidecore ps`: the remote processors that Linux drives, and sandboxes.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 use sidecore_backends::sysfs::{RULE, Remoteproc, SysfsError};
 
+use sidecore_remoteproc::State;
+
+use super::attach::SANDBOX;
 use crate::failure::{Outcome, printable};
 use crate::kernel::{Place, refused};
 use crate::output::{lines, note, print, print_json, table};
 
-/// List the remote processors that Linux drives: state, firmware, channels
+/// List the remote processors that Linux drives, with state, firmware and channels, and sandboxes
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The kernel has them in /sys/class/remoteproc. `sidecore run`, `ping`, `start`, `stop` and `logs` take the first column, or \
-the second one where no other has that name.")]
+the second one where no other has that name. `sandbox:NAME` is one that `sidecore start` left running, or that a main side \
+of yours has; `sidecore attach` and `stop` take it.")]
 pub(crate) struct Args {
     /// Print the udev rule that gives them to the group `sidecore`
     #[arg(long)]
@@ -33,12 +37,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let remotes = match Remoteproc::all(&args.place.roots()) {
         Ok(remotes) => remotes,
         Err(error @ SysfsError::NoClass(_)) => {
-            note(&error);
+            let sandboxes = args.place.sandboxes();
+            if sandboxes.is_empty() {
+                note(&error);
+            }
             Vec::new()
         }
         Err(error) => return Err(refused("cannot list the remote processors".to_owned(), &error)),
     };
-    let rows: Vec<Row> = remotes.iter().map(Row::new).collect();
+    let mut rows: Vec<Row> = remotes.iter().map(Row::new).collect();
+    rows.extend(args.place.sandboxes().into_iter().map(Row::sandbox));
     if args.json {
         print_json("sidecore.ps/1", &Remotes { remotes: rows })?;
         return Ok(ExitCode::SUCCESS);
@@ -85,6 +93,17 @@ struct Channel {
 }
 
 impl Row {
+    fn sandbox(name: String) -> Self {
+        Self {
+            remote: format!("{SANDBOX}{name}"),
+            name,
+            state: State::Running.to_string(),
+            firmware: String::new(),
+            channels: Vec::new(),
+            trouble: None,
+        }
+    }
+
     fn new(remote: &Remoteproc) -> Self {
         let mut trouble = None;
         let mut keep = |error: SysfsError| trouble = Some(error.to_string());

@@ -69,6 +69,10 @@ fn main_sides_come_and_go_and_one_that_is_killed_is_followed_where_it_stood() {
     let left = Left::start("radio");
     left.talk("one").success().stdout("one\nagain\n").says("vdev0: up");
     left.talk("two").success().stdout("two\nagain\n");
+    let mut ps = sidecore();
+    let listed = ps.env("XDG_RUNTIME_DIR", left.place.path()).arg("ps").assert().success();
+    let listed = String::from_utf8_lossy(&listed.get_output().stdout).into_owned();
+    assert!(listed.lines().any(|line| line.starts_with(&left.name) && line.contains("running")), "{listed}");
 
     let mut killed = left.stay().spawn().unwrap();
     let mut lines = BufReader::new(killed.stderr.take().unwrap()).lines();

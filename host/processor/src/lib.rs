@@ -18,6 +18,7 @@ pub mod echo;
 pub mod files;
 pub mod grants;
 
+mod clients;
 mod crash;
 mod device;
 mod endpoint;
@@ -33,6 +34,7 @@ mod responder;
 mod service;
 
 pub use capture::Capture;
+pub use clients::{Client, Clients, Notice};
 pub use crash::Summary;
 pub use device::{Dropped, Room};
 pub use endpoint::{Endpoint, Orphan, Service};

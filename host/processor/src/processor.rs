@@ -14,6 +14,7 @@ use sidecore_rpmsg::{ADDR_ANY, Announcement};
 use sidecore_virtio::split;
 
 use crate::capture::{Capture, Tap};
+use crate::clients::{Clients, Notice};
 use crate::device::{Device, Room};
 use crate::event::{Ended, Event, Events, ServeError};
 use crate::ground::Ground;
@@ -85,6 +86,7 @@ pub struct Processor<B: Backend> {
     woken: Arc<AtomicBool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
+    clients: Clients,
 }
 
 impl<B: Backend> Processor<B> {
@@ -107,6 +109,7 @@ impl<B: Backend> Processor<B> {
             options,
             woken: Arc::default(),
             capture_failed: Cell::default(),
+            clients: Clients::default(),
         }
     }
 
@@ -134,16 +137,43 @@ impl<B: Backend> Processor<B> {
     /// # Errors
     /// As for [`Remote::start`].
     pub fn start(&mut self) -> Result<(), RemoteError> {
+        let had_crashed = matches!(*self.ended.get_mut(), Some(Ended::Crashed(_) | Ended::Lost(_)));
         self.remote.get_mut().start()?;
         self.begin(false);
+        if had_crashed {
+            self.clients.settled(Notice::Restarted);
+        }
         Ok(())
     }
 
+    /// Starts a remote that crashed as soon as all [clients](Self::clients) have acknowledged that, or `patience` is over.
+    /// Answers those who have not; the remote's log has them, too. Nothing else goes on meanwhile.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn restart(&mut self, patience: Duration) -> Result<Vec<String>, RemoteError> {
+        let late = self.clients.wait(patience);
+        if !late.is_empty() {
+            self.remote.get_mut().not_acknowledged(late.clone());
+        }
+        self.start().map(|()| late)
+    }
+
+    /// Those who are told when the remote crashes and when it is restarted, and may hold the latter back. They may live in
+    /// any thread.
+    pub fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+
     /// Asks a policy what becomes of a remote that crashed; the answer is in the remote's log, too. To follow it,
-    /// [`start`](Self::start) the remote when that is due. Endpoints of the run that crashed stay
+    /// [`start`](Self::start) or [`restart`](Self::restart) the remote when that is due. Endpoints of the run that crashed stay
     /// closed for good, and services are opened anew when the new run announces their channels.
     pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
-        self.remote.get_mut().decide(recovery, now)
+        let decision = self.remote.get_mut().decide(recovery, now);
+        if !matches!(decision, Decision::Restart { .. }) {
+            self.clients.settled(Notice::LeftCrashed);
+        }
+        decision
     }
 
     /// Takes over a remote that someone else started. `table` tells where its resource table lies where the backend does
@@ -396,6 +426,9 @@ impl<B: Backend> Processor<B> {
             if let Some(error) = capture.error().filter(|_| !self.capture_failed.replace(true)) {
                 self.events.push(Event::CaptureEnded { error });
             }
+        }
+        if matches!(ended, Ended::Crashed(_) | Ended::Lost(_)) {
+            self.clients.crashed();
         }
         self.events.push(Event::Ended(ended.clone()));
         *self.ended.borrow_mut() = Some(ended);

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::codes::Code;
@@ -71,6 +72,11 @@ pub enum What {
     Crashed(Crash),
     /// What was decided about a crash.
     Decided(Decision),
+    /// It was restarted, though some had not acknowledged its crash in the time that they were given.
+    NotAcknowledged {
+        /// Who.
+        clients: Vec<String>,
+    },
     /// Something could not be done.
     Failed {
         /// What.
@@ -125,6 +131,9 @@ impl fmt::Display for What {
             Self::Exited { code } => write!(f, "ended by itself with exit code {code}"),
             Self::Crashed(crash) => describe(crash, f),
             Self::Decided(decision) => decision.fmt(f),
+            Self::NotAcknowledged { clients } => {
+                write!(f, "restarted without the word of {}", clients.join(", "))
+            }
             Self::Failed { action, code, why } => write!(f, "{action} failed: error[{code}]: {why}"),
             Self::ExecutorLost { why } => write!(f, "the remote is lost: {why}"),
         }

@@ -173,6 +173,11 @@ impl<B: Backend> Remote<B> {
         decision
     }
 
+    /// Keeps in the [log](Self::log) that some had not acknowledged the crash when the remote was restarted.
+    pub fn not_acknowledged(&mut self, clients: Vec<String>) {
+        self.log.push(What::NotAcknowledged { clients });
+    }
+
     /// Gives the remote up and leaves it running.
     ///
     /// # Errors

@@ -5,8 +5,11 @@ use std::time::Duration;
 use crate::bench::{NUM, ParseName as _, SOON, Side, TABLE, Vdev, echo, events, processor, started};
 use sidecore_backends::sim::{Sim, Step};
 use sidecore_mem::DeviceAddr;
-use sidecore_processor::{Ended, Event, Lost, OpenError, Options, Processor, ReceiveError, Room, SendError};
-use sidecore_remoteproc::{Crash, CrashKind};
+use sidecore_processor::{
+    Ended, Event, Lost, Notice, OpenError, Options, Processor, ReceiveError, Room, SendError,
+};
+use sidecore_remoteproc::recovery::{Decision, Policy, Recovery};
+use sidecore_remoteproc::{Backend as _, Crash, CrashKind};
 use sidecore_rpmsg::ADDR_ANY;
 use sidecore_wire::config::RpmsgConfig;
 use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_NS};
@@ -311,4 +314,34 @@ fn a_table_at_a_known_address_that_is_none_is_refused_and_the_remote_runs_on() {
     }
     processor.attach(None).unwrap();
     processor.open("echo", SOON).unwrap();
+}
+
+#[test]
+fn a_restart_waits_for_those_who_were_told_of_the_crash_and_names_who_never_answered() {
+    let mut times = 0;
+    let mut talk = echo("echo");
+    let mut processor = started(move |side| {
+        times += usize::from(side.remote.steps == 0);
+        let crash = Crash { kind: CrashKind::Hang, signal: 9, pc: None, registers: None, allegation: None };
+        if side.remote.steps == 3 && times < 3 { Step::Crash(crash) } else { talk(side) }
+    });
+    let (quick, stuck) = (processor.clients().join("quick"), processor.clients().join("stuck"));
+    for expected in [vec!["stuck".to_owned()], Vec::new()] {
+        for id in 0..20 {
+            sidecore_remoteproc::Doorbell::ring(&processor.remote().backend().doorbell(), id);
+            processor.wait(Some(SOON));
+        }
+        assert!(matches!(processor.ended(), Some(Ended::Crashed(_))), "{:?}", processor.ended());
+        let decision = processor.decide(&mut Recovery::new(Policy::restart(5)), Duration::ZERO);
+        assert!(matches!(decision, Decision::Restart { .. }));
+        assert_eq!(quick.notice(), Some(Notice::Crashed));
+        quick.acknowledge();
+        if expected.is_empty() {
+            stuck.acknowledge();
+        }
+        assert_eq!(processor.restart(Duration::from_millis(5)).unwrap(), expected);
+        assert_eq!(quick.notice(), Some(Notice::Restarted));
+    }
+    let log = processor.remote().log().entries().map(|entry| entry.what.to_string()).collect::<Vec<_>>();
+    assert!(log.iter().any(|line| line == "restarted without the word of stuck"), "{log:?}");
 }

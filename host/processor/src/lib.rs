@@ -32,6 +32,7 @@ mod port;
 mod processor;
 mod responder;
 mod service;
+mod waker;
 
 pub use capture::Capture;
 pub use clients::{Client, Clients, Notice};
@@ -43,6 +44,7 @@ pub use event::{Ended, Event, ServeError};
 pub use ground::{DeviceError, NotResumed};
 pub use message::Message;
 pub use message_only::MessageOnly;
-pub use processor::{Options, Processor, Waker};
+pub use processor::{Options, Processor};
 pub use responder::{Responder, TableRefused, Visit};
 pub use service::{Offer, Serve, ServiceEvent};
+pub use waker::Waker;

@@ -19,6 +19,7 @@ use crate::device::{Device, Room};
 use crate::event::{Ended, Event, Events, ServeError};
 use crate::ground::Ground;
 use crate::service::Offer;
+use crate::waker::Waker;
 
 /// How a processor is run.
 #[derive(Clone, Debug)]
@@ -480,27 +481,3 @@ const LAST_TURNS: u32 = 16;
 
 /// How often a wait looks whether it was woken, where the backend cannot be woken by us.
 const WAKER_SLICE: Duration = Duration::from_millis(10);
-
-/// Ends a [`Processor::wait`] from any thread; one that begins later returns at once. Any number of wake-ups may be
-/// one.
-#[derive(Clone)]
-pub struct Waker {
-    woken: Arc<AtomicBool>,
-    backend: Option<remoteproc::Waker>,
-}
-
-impl Waker {
-    /// Wakes the processor up.
-    pub fn wake(&self) {
-        self.woken.store(true, Ordering::Release);
-        if let Some(backend) = &self.backend {
-            backend();
-        }
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waker").field("woken", &self.woken).finish_non_exhaustive()
-    }
-}

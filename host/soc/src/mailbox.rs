@@ -41,6 +41,8 @@ pub(crate) struct Mailbox {
 pub(crate) struct Step {
     /// The channels that Linux filled, one bit each.
     pub(crate) asked: u32,
+    /// The channels that the coprocessor filled for Linux in its registers, one bit each.
+    pub(crate) filled: u32,
     /// Anybody wanted anything.
     pub(crate) is_busy: bool,
 }
@@ -66,7 +68,7 @@ impl Mailbox {
 
         let mut to_linux = self.registers.load(TO_LINUX) & !cleared;
         self.received &= !cleared;
-        self.waiting |= turn.kicks | remote >> 16;
+        self.waiting |= turn.kicks | turn.again | remote >> 16;
         let free = self.waiting & !to_linux;
         to_linux |= free;
         self.waiting &= !free;
@@ -86,7 +88,8 @@ impl Mailbox {
             raise(TAKEN)?;
         }
         (self.received, self.taken) = (received, taken);
-        Ok(Step { asked: set & channels, is_busy: linux != 0 || remote != 0 || turn.kicks != 0 })
+        let is_busy = linux != 0 || remote != 0 || turn.kicks != 0;
+        Ok(Step { asked: set & channels, filled: remote >> 16 & channels, is_busy })
     }
 
     /// What was written to a set-and-clear register.
@@ -188,6 +191,22 @@ mod tests {
         assert_eq!(step(&mut mailbox, 0), (0, vec![]));
         linux.store(CONTROL, 1);
         assert_eq!(step(&mut mailbox, 0), (0, vec![RECEIVED]));
+    }
+
+    #[test]
+    fn a_kick_is_repeated_where_the_channel_was_emptied_and_nobody_looked() {
+        let (mut mailbox, linux) = mailbox();
+        assert_eq!(step(&mut mailbox, 1), (0, vec![RECEIVED]));
+        linux.store(SET_CLEAR, 1);
+        assert_eq!(step(&mut mailbox, 0), (0, vec![]));
+        let mut raised = 0;
+        let again = Turn { again: 1, ..Turn::default() };
+        let done = mailbox.step(again, &mut |_| {
+            raised += 1;
+            Ok(())
+        });
+        // That is no work, or there would be no end of it.
+        assert_eq!((done.unwrap(), raised), (Step { asked: 0, filled: 0, is_busy: false }, 1));
     }
 
     #[test]

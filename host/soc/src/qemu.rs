@@ -1,4 +1,4 @@
-//! QEMU: a process that ends with this one, and a folder for its sockets.
+//! QEMU: a process that ends with this one, and a folder for what it is made of.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,7 +37,6 @@ pub(crate) struct Machine<'a> {
 pub(crate) struct Qemu {
     pub(crate) control: Control,
     program: Tied,
-    _folder: Folder,
 }
 
 impl Qemu {
@@ -77,7 +76,9 @@ impl Qemu {
                     _ => lost.into(),
                 }
             })?;
-        Ok(Self { control, program, _folder: folder })
+        // It has read what it is made of, and its sockets are connected: nothing is left behind, whatever ends us.
+        drop(folder);
+        Ok(Self { control, program })
     }
 
     /// How it ended, if it did or is about to: its exit code.

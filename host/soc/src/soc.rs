@@ -38,7 +38,10 @@ const WATCHDOG: u32 = 202;
 const LOOK: Duration = Duration::from_micros(50);
 /// Looks without anything to do after which they are taken less often.
 const IDLE_LOOKS: u32 = 20_000;
-/// How long the sleep is then.
+/// Looks without anything to do after which Linux is kicked once more: a kick is lost where Linux' driver empties a channel
+/// that was filled anew since it looked, as registers that are memory let it.
+const REPEAT_LOOKS: u32 = 100;
+/// How long the sleep is when looks are taken less often.
 const IDLE_LOOK: Duration = Duration::from_millis(1);
 
 /// What the machine is made of.
@@ -173,6 +176,8 @@ pub struct Soc {
     core: Box<dyn Core>,
     /// How often the coprocessor was started.
     starts: u32,
+    /// The channels by which Linux was kicked, and will be kicked once more, one bit each.
+    kicked: u32,
 }
 
 impl Soc {
@@ -222,7 +227,7 @@ impl Soc {
             orders.say_running(table);
         }
         linux.control.run()?;
-        Ok(Self { linux, orders, mailbox, core, starts })
+        Ok(Self { linux, orders, mailbox, core, starts, kicked: 0 })
     }
 
     /// Works the coprocessor and what is around it until the machine is turned off or `stop` is set; what QEMU's end was,
@@ -244,6 +249,9 @@ impl Soc {
                 continue;
             }
             idle = idle.saturating_add(1);
+            if idle == REPEAT_LOOKS {
+                turn.again = std::mem::take(&mut self.kicked);
+            }
             if idle.is_multiple_of(64) {
                 self.core.idle(tell);
                 if let Err(lost) = self.linux.control.drain() {
@@ -280,6 +288,7 @@ impl Soc {
             tell(Event::Started { count: self.starts });
         }
         let step = self.mailbox.step(*turn, &mut |interrupt| self.linux.control.pulse(interrupt))?;
+        self.kicked |= turn.kicks | step.filled;
         *turn = self.core.turn(step.asked, tell);
         if turn.crashed {
             self.linux.control.pulse(WATCHDOG)?;

@@ -85,7 +85,7 @@ fn shell() -> Result<bool> {
     println!(
         "\nThe coprocessor is remoteproc0, its firmware /firmware.elf, and sidecore is here, too:\n\
          \x20   sidecore start remoteproc0 firmware.elf\n    sidecore ping --on remoteproc0\n\
-         \x20   (head -c 6 /dev/rpmsg0 & sleep 1; echo hello > /dev/rpmsg0; wait)\nThe end is `exit`.\n"
+         \x20   (echo hello >&3; head -c 6 <&3) 3<>/dev/rpmsg0\nThe end is `exit`.\n"
     );
     // Its own terminal, so that keys reach what runs there: /dev/console is nobody's.
     let terminal = || File::options().read(true).write(true).open(TERMINAL).context(TERMINAL);

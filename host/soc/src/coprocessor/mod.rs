@@ -36,6 +36,8 @@ pub(crate) trait Core: fmt::Debug {
 pub(crate) struct Turn {
     /// The channels that it fills for Linux, one bit each.
     pub(crate) kicks: u32,
+    /// Those that are filled once more though nothing new is there.
+    pub(crate) again: u32,
     /// The channels of Linux' that it empties.
     pub(crate) taken: u32,
     /// There is more to do.

@@ -1,7 +1,7 @@
 //! A main side that dies, and the one that comes after it. Deaths at every store are in `lab/sim`; here one of each kind
 //! is looked at closely.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,34 @@ use sidecore_backends::sim::{Sim, SimDoorbell};
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::Mapping;
 use sidecore_processor::{Endpoint, Event, Lost, MessageOnly, Options, Processor, Room, SendError};
-use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Boot, Firmware, Memory, MemoryMap};
+use sidecore_remoteproc::{
+    self as remoteproc, Backend, BackendError, Boot, Doorbell, Firmware, Memory, MemoryMap,
+};
 use sidecore_wire::resource_table::vdev;
 
 /// A remote that outlives its main sides: forgetting the processor is what a kill is.
 struct Outliving(Rc<RefCell<Sim>>, MemoryMap<Arc<Mapping>>);
 
+/// Its doorbell, which a main side that dies right before it does not reach any more.
+#[derive(Clone)]
+struct Bell(SimDoorbell);
+
+thread_local! {
+    /// No bell of this thread's is heard.
+    static MUTE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Doorbell for Bell {
+    fn ring(&self, notify_id: u32) {
+        if !MUTE.get() {
+            self.0.ring(notify_id);
+        }
+    }
+}
+
 impl Backend for Outliving {
     type Owner = Arc<Mapping>;
-    type Doorbell = SimDoorbell;
+    type Doorbell = Bell;
 
     fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
         self.0.borrow_mut().prepare(memories)?;
@@ -66,7 +85,7 @@ impl Backend for Outliving {
     }
 
     fn doorbell(&self) -> Self::Doorbell {
-        self.0.borrow().doorbell()
+        Bell(self.0.borrow().doorbell())
     }
 
     fn wait(
@@ -129,6 +148,20 @@ fn what_was_sent_before_a_death_is_answered_after_it_once_and_in_order() {
     }
     processor.send(again, b"and on", SOON).unwrap();
     assert_eq!(received(&processor, again).0, b"and on");
+}
+
+#[test]
+fn a_message_that_was_published_and_not_rung_for_is_rung_for_by_the_next_main_side() {
+    let (sim, processor, endpoint) = first();
+    // The remote sleeps now, and nobody rings.
+    while processor.wait(Some(Duration::ZERO)) {}
+    MUTE.set(true);
+    processor.try_send(endpoint, b"unheard").unwrap();
+    kill(&sim, processor);
+    MUTE.set(false);
+    let processor = next(&sim, options());
+    let again = processor.open("echo", SOON).unwrap();
+    assert_eq!(received(&processor, again), (b"unheard".to_vec(), false));
 }
 
 #[test]

@@ -214,7 +214,8 @@ impl Rig {
     fn kill(&self, kind: &str) -> Result<()> {
         let mut soc = Command::new(&self.sidecore);
         let soc = self.arguments(&mut soc, kind, "shell=1").stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut soc = soc.spawn().context("sidecore cannot be run")?;
+        // What it leaves while it begins goes with us.
+        let mut soc = soc.env("XDG_RUNTIME_DIR", &self.folder).spawn().context("sidecore cannot be run")?;
         let expected = if kind == RISCV32 { 2 } else { 1 };
         let mut emulators = Vec::new();
         let begun = wait(|| {

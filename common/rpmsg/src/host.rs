@@ -13,7 +13,7 @@ use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_NS, INDIRECT_DESC};
 use sidecore_wire::status::Status;
 
 use crate::LinkError;
-use crate::link::vring::{Buffers, Driver, FROM_DEVICE, TO_DEVICE};
+use crate::link::vring::{Buffers, Driver, FROM_DEVICE, Resumable, TO_DEVICE};
 
 /// The features that this implementation understands as a host.
 pub const UNDERSTOOD: u64 = F_NS | F_BUFSZ | INDIRECT_DESC | EVENT_IDX;
@@ -82,9 +82,6 @@ where
     Ok((link, features))
 }
 
-/// The host's link, with a journal where there is memory for it.
-pub type ResumableLink<S, N, O> = HostLink<S, N, O, Option<split::Ledger<O>>>;
-
 /// Goes on in a link that another host, which is gone, had brought up with a journal: the remote notices nothing.
 ///
 /// `features` are those that the other host had negotiated; `rings`, `slots` and `buffers` are as for [`bring_up`]. What
@@ -102,7 +99,7 @@ pub fn resume<T, S, N, O>(
     buffers: [Buffers<O>; 2],
     ledgers: [split::Ledger<O>; 2],
     notify: N,
-) -> Result<ResumableLink<S, N, O>, ResumeError>
+) -> Result<Resumable<S, N, O>, ResumeError>
 where
     T: DriverTransport,
     S: AsRef<[split::Slot]>,

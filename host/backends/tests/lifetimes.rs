@@ -391,7 +391,7 @@ const SCENARIO: &str = "SIDECORE_TEST_MAIN_SIDE";
 impl MainSide {
     fn start(lifetime: &str, name: &str, dir: &Dir) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "main_side", "--ignored", "--nocapture"])
+            .args(["--exact", "main_side", "--nocapture"])
             .env(SCENARIO, format!("{lifetime}:{}:{}", unique(name), dir.path().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -409,12 +409,18 @@ impl MainSide {
     }
 }
 
-/// Not a test of its own but what other tests kill: starts a remote, says so, and waits for the end of its input.
+/// What other tests kill: starts a remote, says so, and waits for the end of its input. By itself it does not wait, and
+/// leaves nothing behind.
 #[test]
-#[ignore = "started by other tests"]
 fn main_side() {
-    let scenario =
-        std::env::var(SCENARIO).unwrap_or_else(|_| "tied:main-side:/tmp/sidecore-test-main-side".to_owned());
+    let Ok(scenario) = std::env::var(SCENARIO) else {
+        let dir = Dir::new();
+        let sandbox = run(dir.named("main-side"), working);
+        until("it runs", || load32(&sandbox, SEEN) == 0x5ee);
+        let pids = pids("main-side");
+        drop(sandbox);
+        return assert_gone(&dir, pids);
+    };
     let [lifetime, name, dir] = scenario.splitn(3, ':').collect::<Vec<_>>().try_into().unwrap();
     let lifetime = if lifetime == "detached" { Lifetime::Detached } else { Lifetime::Tied };
     let config = Config { name: Some(name.to_owned()), runtime_dir: Some(dir.into()), lifetime, ..config() };

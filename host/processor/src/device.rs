@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use sidecore_remoteproc::Backend;
-use sidecore_rpmsg::host::{self, ResumableLink, UNDERSTOOD};
+use sidecore_rpmsg::host::{self, UNDERSTOOD};
+use sidecore_rpmsg::link::vring::Resumable;
 use sidecore_rpmsg::link::{Link as _, Tracer};
 use sidecore_rpmsg::{
     ADDR_ANY, Announcement, Directory, Endpoint, Entry, Header, LinkError, Name, Rpmsg, Slot,
@@ -21,7 +22,7 @@ use crate::journal::{self, Section};
 use crate::port::{Parcel, Ports};
 
 /// The link of a device: split rings, with someone looking at the frames where that was asked for.
-pub(crate) type Link<B> = Tracer<ResumableLink<Box<[split::Slot]>, Bell<B>, <B as Backend>::Owner>, Tap>;
+pub(crate) type Link<B> = Tracer<Resumable<Box<[split::Slot]>, Bell<B>, <B as Backend>::Owner>, Tap>;
 pub(crate) type Messages<B> = Rpmsg<Link<B>, Box<[Slot]>>;
 
 /// How many of everything a device has room for.
@@ -117,7 +118,7 @@ impl<B: Backend> Device<B> {
         index: u32,
         features: u64,
         ([from, to], size): ([u16; 2], u32),
-        link: ResumableLink<Box<[split::Slot]>, Bell<B>, B::Owner>,
+        link: Resumable<Box<[split::Slot]>, Bell<B>, B::Owner>,
         registers: table::Driver<B::Owner>,
         journal: Option<Section<B::Owner>>,
         room: Room,

@@ -1,29 +1,24 @@
 //! `cargo xtask kill`: real processes, killed at random moments.
 
-use clap::{Arg, ArgMatches, value_parser};
+use clap::ArgMatches;
 
-use super::{Chore, images};
+use super::{Chore, given, images, number};
 use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
     name: "kill",
     about: "Kill main sides, remotes and wardens at random moments, and see that nothing is lost in silence",
     arguments: |command| {
-        let number = |name: &'static str, value: &'static str, default: &'static str| {
-            Arg::new(name)
-                .long(name)
-                .value_name(value)
-                .value_parser(value_parser!(u64))
-                .default_value(default)
-        };
-        command
-            .arg(number("rounds", "N", "200").help("How many are killed"))
-            .arg(number("seed", "S", "1").help("What decides when, as far as a real machine lets it"))
+        command.arg(number("rounds", "N", "200", "How many are killed")).arg(number(
+            "seed",
+            "S",
+            "1",
+            "What decides when, as far as a real machine lets it",
+        ))
     },
     run: |arguments: &ArgMatches, report| {
-        let number = |name| *arguments.get_one::<u64>(name).expect("it has a default");
         images::steps(report);
-        steps(report, number("rounds"), number("seed"));
+        steps(report, given(arguments, "rounds"), given(arguments, "seed"));
         Ok(())
     },
 };

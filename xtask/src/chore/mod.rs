@@ -20,7 +20,7 @@ mod size;
 mod test;
 
 use anyhow::Result;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::report::Report;
 
@@ -56,6 +56,17 @@ pub(crate) struct Chore {
     pub(crate) arguments: fn(Command) -> Command,
     /// Does it. What can fail on its own is a step of the report; an error means that the chore itself had to give up.
     pub(crate) run: fn(&ArgMatches, &mut Report) -> Result<()>,
+}
+
+/// An argument that is a number.
+fn number(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Arg {
+    let argument = Arg::new(name).long(name).value_name(value).default_value(default).help(help);
+    argument.value_parser(value_parser!(u64))
+}
+
+/// What was given for it.
+fn given(arguments: &ArgMatches, name: &str) -> u64 {
+    *arguments.get_one(name).expect("it has a default")
 }
 
 /// For chores without arguments.

@@ -2,30 +2,24 @@
 
 use std::env;
 
-use clap::{Arg, ArgMatches, value_parser};
+use clap::ArgMatches;
 
-use super::Chore;
+use super::{Chore, given, number};
 use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
     name: "sim",
     about: "Simulate misfortune: main sides that die at any store, crashes, restarts, late and early kicks",
     arguments: |command| {
-        let number = |name: &'static str, default: &'static str| {
-            let value = if name == "seed" { "S" } else { "N" };
-            Arg::new(name)
-                .long(name)
-                .value_name(value)
-                .value_parser(value_parser!(u64))
-                .default_value(default)
-        };
-        command
-            .arg(number("schedules", "100000").help("How many schedules are run"))
-            .arg(number("seed", "1").help("The seed of the first one; each has the next"))
+        command.arg(number("schedules", "N", "100000", "How many schedules are run")).arg(number(
+            "seed",
+            "S",
+            "1",
+            "The seed of the first one; each has the next",
+        ))
     },
     run: |arguments: &ArgMatches, report| {
-        let number = |name| *arguments.get_one::<u64>(name).expect("it has a default");
-        steps(report, number("schedules"), number("seed"));
+        steps(report, given(arguments, "schedules"), given(arguments, "seed"));
         Ok(())
     },
 };

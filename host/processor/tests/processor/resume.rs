@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::{ParseName as _, SOON, Vdev, echo, elf, simulated};
+use crate::bench::{ParseName as _, SOON, TABLE, Vdev, echo, elf, simulated};
 use sidecore_backends::sim::{Sim, SimDoorbell};
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::Mapping;
@@ -121,6 +121,17 @@ fn next(sim: &Rc<RefCell<Sim>>, options: Options) -> Processor<Outliving> {
     let mut processor = Processor::detached(Outliving(Rc::clone(sim), MemoryMap::new()), options);
     processor.attach(None).unwrap();
     processor
+}
+
+/// The time that a main side which begins anew gives the remote to see status 0: no time passes in a simulated one.
+fn quiesce(sim: &RefCell<Sim>) {
+    let mut sim = sim.borrow_mut();
+    let table = sim.memories().resolve(DeviceAddr(TABLE.into()), 64).unwrap();
+    table.store(20 + vdev::offset::STATUS, 0_u8).unwrap();
+    sim.attach().unwrap();
+    sim.doorbell().ring(0);
+    sim.wait(Some(Duration::ZERO), &mut || false).unwrap();
+    sim.bereave();
 }
 
 fn events(processor: &Processor<Outliving>) -> Vec<Event> {
@@ -239,6 +250,46 @@ fn a_journal_of_nonsense_costs_a_reset_and_nothing_else() {
             if reset {
                 processor.send(endpoint, b"anew", SOON).unwrap();
                 assert_eq!(received(&processor, endpoint), (b"anew".to_vec(), false));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_remote_that_scribbles_over_its_rings_before_the_next_main_side_comes_costs_the_link_at_most() {
+    // Both rings: their descriptors (8 of 16 bytes), available and used parts, as 16-bit words.
+    let words = (0..128).step_by(6).chain((128..152).step_by(2)).chain((192..264).step_by(2));
+    for at in words {
+        for queue in 0..2 {
+            for value in [0_u16, 5, 0x8000, u16::MAX] {
+                let (sim, processor, endpoint) = first();
+                for number in 0..3_u8 {
+                    processor.send(endpoint, &[number], SOON).unwrap();
+                }
+                let held = processor.receive(endpoint, Some(SOON)).unwrap();
+                let ring = processor.remote().vdevs()[0].vrings[queue].at;
+                std::mem::forget(held);
+                kill(&sim, processor);
+                let ring = sim.borrow().memories().resolve(ring, 264).unwrap();
+                ring.store(at, value).unwrap();
+                let processor = next(&sim, options());
+                for _ in 0..20 {
+                    let opened = processor.orphans().first().map(|orphan| orphan.endpoint);
+                    opened.into_iter().for_each(|endpoint| processor.adopt(endpoint));
+                    for endpoint in processor.endpoints() {
+                        let _ = processor.try_send(endpoint, b"and on");
+                        while processor.try_receive(endpoint).is_ok_and(|message| message.is_some()) {}
+                    }
+                    processor.wait(Some(Duration::ZERO));
+                }
+                // Whatever came of it, a main side that begins anew has a remote that works.
+                kill(&sim, processor);
+                quiesce(&sim);
+                let processor = next(&sim, Options { resume: false, ..options() });
+                let endpoint = processor.open("echo", SOON).unwrap();
+                processor.send(endpoint, b"anew", SOON).unwrap();
+                let answer = received(&processor, endpoint);
+                assert_eq!(answer, (b"anew".to_vec(), false), "ring {queue}, {at}: {value:#x}");
             }
         }
     }

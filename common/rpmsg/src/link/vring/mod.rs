@@ -10,6 +10,7 @@ mod resume;
 
 pub use device::Device;
 pub use driver::{Buffers, Driver};
+pub use resume::Resumable;
 
 /// Index of the queue that carries frames from the device to the driver.
 pub const FROM_DEVICE: u16 = 0;

@@ -13,7 +13,7 @@ use super::{Buffers, FROM_DEVICE, TO_DEVICE};
 use crate::link::{Link, LinkError};
 
 /// The driver's side, with journals where there is memory for them.
-type Resumable<S, N, O> = Driver<split::Driver<S, O, Option<Ledger<O>>>, N, O>;
+pub type Resumable<S, N, O> = Driver<split::Driver<S, O, Option<Ledger<O>>>, N, O>;
 
 impl<S: AsRef<[Slot]>, N: Notify, O: Clone> Resumable<S, N, O> {
     /// A link over queues that were resumed.

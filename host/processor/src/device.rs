@@ -6,9 +6,7 @@ use sidecore_remoteproc::Backend;
 use sidecore_rpmsg::host::{self, UNDERSTOOD};
 use sidecore_rpmsg::link::vring::Resumable;
 use sidecore_rpmsg::link::{Link as _, Tracer};
-use sidecore_rpmsg::{
-    ADDR_ANY, Announcement, Directory, Endpoint, Entry, Header, LinkError, Name, Rpmsg, Slot,
-};
+use sidecore_rpmsg::{ADDR_ANY, Announcement, Directory, Endpoint, Entry, Header, LinkError, Rpmsg, Slot};
 use sidecore_virtio::split::{self, Parts};
 use sidecore_virtio::transport::DriverTransport as _;
 use sidecore_virtio::transport::table;
@@ -218,12 +216,14 @@ impl<B: Backend> Device<B> {
     }
 
     /// Notes an endpoint that was opened, for whoever comes after us.
-    pub(crate) fn note_port(&self, endpoint: Endpoint, channel: Option<(Name, u32)>, is_served: bool) {
-        if let Some(journal) = &self.journal {
-            let peer = self.messages.peer(endpoint).unwrap_or(ADDR_ANY);
-            let port = journal::Port { addr: endpoint.addr(), peer, channel, is_served };
-            journal.keep_port(&port, self.messages.next_addr());
-        }
+    pub(crate) fn note_port(&self, endpoint: Endpoint) {
+        let Some(journal) = &self.journal else { return };
+        let ports = self.ports.borrow();
+        let Some(port) = ports.get(endpoint) else { return };
+        let peer = self.messages.peer(endpoint).unwrap_or(ADDR_ANY);
+        let (channel, is_served) = (port.channel, port.is_served());
+        let port = journal::Port { addr: endpoint.addr(), peer, channel, is_served };
+        journal.keep_port(&port, self.messages.next_addr());
     }
 
     /// Why the link is of no use any more, if it is not.
@@ -243,9 +243,9 @@ impl<B: Backend> Device<B> {
             sidecore_rpmsg::Event::Message(message) => {
                 let endpoint = message.endpoint();
                 let is_new = self.ports.borrow_mut().deliver(self.index, message, events);
-                if let Some(channel) = is_new {
+                if is_new {
                     // Whoever comes after us must know whom it talks to.
-                    self.note_port(endpoint, channel, false);
+                    self.note_port(endpoint);
                 }
             }
             sidecore_rpmsg::Event::Announcement(announcement) => {

@@ -314,7 +314,7 @@ impl<B: Backend> Processor<B> {
         }
         let inner = found.messages.open(local.unwrap_or(ADDR_ANY), peer.unwrap_or(ADDR_ANY))?;
         found.ports.borrow_mut().add(inner, channel, None, false);
-        found.note_port(inner, channel, false);
+        found.note_port(inner);
         Ok(Endpoint { run: self.run, device, inner })
     }
 

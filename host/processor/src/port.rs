@@ -40,6 +40,13 @@ pub(crate) struct Port<B: Backend> {
     queue: VecDeque<Parcel<B>>,
 }
 
+impl<B: Backend> Port<B> {
+    /// Whether a service of ours answers there.
+    pub(crate) fn is_served(&self) -> bool {
+        self.service.is_some()
+    }
+}
+
 /// A received message that waits for the application.
 pub(crate) enum Parcel<B: Backend> {
     /// In the buffer that it came in.
@@ -120,26 +127,26 @@ impl<B: Backend> Ports<B> {
         Some(parcel)
     }
 
-    /// Hands a message to its endpoint's service or queue. Answers the endpoint's service (if it has one) where its peer
-    /// is known by this message alone.
+    /// Hands a message to its endpoint's service or queue. Whether the endpoint's peer is known by this message alone.
     pub(crate) fn deliver(
         &mut self,
         device: u32,
         message: Message<'_, Link<B>, Box<[Slot]>>,
         events: &Events,
-    ) -> Option<Option<(Name, u32)>> {
+    ) -> bool {
         let endpoint = message.endpoint();
-        // Endpoints and ports are opened and closed together.
-        let port = self.ports.iter_mut().find(|port| port.endpoint == endpoint)?;
+        let Some(port) = self.ports.iter_mut().find(|port| port.endpoint == endpoint) else {
+            // Endpoints and ports are opened and closed together.
+            return false;
+        };
         let is_new = !std::mem::replace(&mut port.bound, true);
-        let channel = port.channel;
         if let Some(service) = &mut port.service {
             let payload = copy(&message, &mut self.scratch);
             drop(message);
             if let Err(error) = service.receive(payload) {
                 events.push(Event::ServiceMisused { device, service: service.name(), error, count: 1 });
             }
-            return None;
+            return is_new;
         }
         if port.queue.len() >= self.limit {
             events.push(Event::MessagesLost { device, addr: endpoint.addr(), count: 1 });
@@ -152,7 +159,7 @@ impl<B: Backend> Ports<B> {
             let payload = copy(&message, &mut self.scratch).into();
             port.queue.push_back(Parcel::Copied { src: message.src(), payload });
         }
-        is_new.then_some(channel)
+        is_new
     }
 
     /// Hands a message to its endpoint's queue that a main side before this one had taken.

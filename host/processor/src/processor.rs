@@ -444,7 +444,7 @@ impl<B: Backend> Processor<B> {
             Ok(endpoint) => match (offer.open)() {
                 Some(service) => {
                     device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service), false);
-                    device.note_port(endpoint, Some((name, addr)), true);
+                    device.note_port(endpoint);
                     Ok(())
                 }
                 None => {

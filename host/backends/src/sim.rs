@@ -16,7 +16,7 @@ use crate::{JOURNAL_SIZE, Kind};
 pub const KIND: Kind = Kind { name: "sim", help: "firmware as an object in the same process, for tests" };
 
 /// Bytes that a simulated remote may have in all.
-const MEMORY_LIMIT: u64 = 1 << 30;
+const MEMORY_LIMIT: u64 = 4 << 30;
 /// Steps that one `wait` lets firmware make without ringing, so that firmware which only works does not keep its caller
 /// for ever.
 const STEPS_PER_WAIT: u32 = 1 << 16;

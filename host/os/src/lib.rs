@@ -46,7 +46,7 @@ pub use enter::{Entry, enter};
 pub use event::{EventFd, Joined, poll_until};
 pub use lent::Lent;
 pub use machine::{Ticks, cpu_count};
-pub use memory::{Mapping, SharedMemory, page_size};
+pub use memory::{Extent, Mapping, SharedMemory, page_size};
 pub use place::{Placed, Protection, guard, place};
 pub use refused::Refused;
 pub use registers::Registers;

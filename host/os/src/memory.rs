@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use sidecore_mem::Region;
@@ -27,7 +27,7 @@ const CHECKED: u64 = 16 << 20;
 /// Its length never changes, so that no access through a mapping can fault, whoever else holds the descriptor.
 #[derive(Debug)]
 pub struct SharedMemory {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     len: usize,
 }
 
@@ -50,7 +50,7 @@ impl SharedMemory {
             .map_err(Refused::to("allocate shared memory (fallocate)"))?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(Refused::to("seal shared memory (F_ADD_SEALS)"))?;
-        Ok(Self { fd, len })
+        Ok(Self { fd: Arc::new(fd), len })
     }
 
     /// Takes a descriptor that another process sent.
@@ -66,7 +66,7 @@ impl SharedMemory {
         let stat = rustix::fs::fstat(&fd).map_err(Refused::to("look at shared memory (fstat)"))?;
         let len = usize::try_from(stat.st_size)
             .map_err(|_| Refused { operation: "look at shared memory (fstat)", errno: Errno::FBIG })?;
-        Ok(Self { fd, len })
+        Ok(Self { fd: Arc::new(fd), len })
     }
 
     /// Length in bytes.
@@ -91,7 +91,7 @@ impl SharedMemory {
         let base = base.map_err(Refused::to("map shared memory (mmap)"))?;
         let base = NonNull::new(base.cast::<u8>())
             .ok_or(Refused { operation: "map shared memory (mmap)", errno: Errno::NOMEM })?;
-        Ok(Arc::new(Mapping { base, len: self.len }))
+        Ok(Arc::new(Mapping { base, len: self.len, fd: Arc::clone(&self.fd) }))
     }
 
     /// A copy of the bytes at `at` without mapping them; fewer than asked for at the end.
@@ -131,6 +131,16 @@ impl AsFd for SharedMemory {
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    fd: Arc<OwnedFd>,
+}
+
+/// What is found in shared memory from some place on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// So many bytes that nobody has ever touched: they are zero.
+    Untouched(usize),
+    /// So many bytes that may be anything.
+    Used(usize),
 }
 
 // SAFETY: an address and a length; the bytes are reached through regions alone.
@@ -144,6 +154,44 @@ impl Mapping {
         // SAFETY: mapped readable and writable until the `Arc` goes, and this file makes no reference to the bytes.
         unsafe { Region::from_raw(self.base, self.len, Arc::clone(self)) }
     }
+
+    /// What a region has from `at` on, to its end at most. Looking touches nothing.
+    pub fn extent(region: &Region<Arc<Self>>, at: usize) -> Extent {
+        let rest = region.len().saturating_sub(at);
+        let mapping = region.owner();
+        let from = mapping.offset(region, at);
+        // The offsets of the descriptor, which these change, mean nothing to anybody.
+        match rustix::fs::seek(&mapping.fd, SeekFrom::Data(from)) {
+            Ok(data) if data > from => Extent::Untouched(bytes_until(data - from, rest)),
+            Ok(_) => match rustix::fs::seek(&mapping.fd, SeekFrom::Hole(from)) {
+                Ok(hole) if hole > from => Extent::Used(bytes_until(hole - from, rest)),
+                _ => Extent::Used(rest),
+            },
+            Err(Errno::NXIO) => Extent::Untouched(rest),
+            Err(_) => Extent::Used(rest),
+        }
+    }
+
+    /// A copy of a region's bytes at `at` that takes no memory of this process but `to`; fewer than asked for at the
+    /// region's end. Through the mapping each page that is looked at would become a part of this process.
+    ///
+    /// # Errors
+    /// The system's; then they can be read through the region all the same.
+    pub fn peek(region: &Region<Arc<Self>>, at: usize, to: &mut [u8]) -> Result<usize, Refused> {
+        let len = to.len().min(region.len().saturating_sub(at));
+        let mapping = region.owner();
+        let read = rustix::io::pread(&mapping.fd, &mut to[..len], mapping.offset(region, at));
+        read.map_err(Refused::to("read shared memory (pread)"))
+    }
+
+    /// Where a byte of a region lies in the shared memory.
+    fn offset(&self, region: &Region<Arc<Self>>, at: usize) -> u64 {
+        (region.pointer().addr().get() - self.base.addr().get() + at) as u64
+    }
+}
+
+fn bytes_until(distance: u64, most: usize) -> usize {
+    usize::try_from(distance).unwrap_or(usize::MAX).min(most)
 }
 
 impl Drop for Mapping {
@@ -200,6 +248,28 @@ mod tests {
         assert_eq!(SharedMemory::create("test", 1 << 60).unwrap_err().errno, Errno::NOMEM);
         assert!(available().unwrap() > 1 << 20);
         assert_eq!(SharedMemory::create("test", 2 * CHECKED as usize).unwrap().len(), 2 * CHECKED as usize);
+    }
+
+    #[test]
+    fn what_nobody_touched_is_known_and_looking_changes_nothing() {
+        let len = 64 * page_size();
+        let region = SharedMemory::create("test", len).unwrap().map().unwrap().region();
+        assert_eq!(Mapping::extent(&region, 0), Extent::Untouched(len));
+        let part = region.slice(8 * page_size(), 32 * page_size()).unwrap();
+        part.store(2 * page_size(), 0x0102_0304_u32).unwrap();
+        assert_eq!(Mapping::extent(&part, 0), Extent::Untouched(2 * page_size()));
+        assert_eq!(Mapping::extent(&part, 2 * page_size()), Extent::Used(page_size()));
+        assert_eq!(Mapping::extent(&part, 3 * page_size()), Extent::Untouched(29 * page_size()));
+        let mut bytes = [7; 6];
+        assert_eq!(Mapping::peek(&part, 2 * page_size(), &mut bytes).unwrap(), 6);
+        assert_eq!(bytes, [4, 3, 2, 1, 0, 0]);
+        assert_eq!(
+            Mapping::peek(&part, 32 * page_size() - 2, &mut bytes).unwrap(),
+            2,
+            "not beyond the region"
+        );
+        assert_eq!(Mapping::peek(&part, 5 * page_size(), &mut bytes).unwrap(), 6);
+        assert_eq!(Mapping::extent(&part, 3 * page_size()), Extent::Untouched(29 * page_size()));
     }
 
     #[test]

@@ -6,18 +6,21 @@
 //! saved.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::FlockOperation;
-use sidecore_remoteproc::coredump::{CoreDump, Told};
+use sidecore_mem::Region;
+use sidecore_os::{Extent, Mapping};
+use sidecore_remoteproc::coredump::{CoreDump, Found, Piece, Told};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl Store {
     /// # Errors
     /// The directory or file cannot be written, or the dump is larger than the limit by itself ([`ErrorKind::FileTooLarge`]).
     /// Nothing of it is left then.
-    pub fn save<O>(&self, name: &str, dump: &CoreDump<O>) -> io::Result<Saved> {
+    pub fn save(&self, name: &str, dump: &CoreDump<Arc<Mapping>>) -> io::Result<Saved> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         self.sweep();
         let (id, file) = self.create(name)?;
@@ -219,7 +222,15 @@ impl Stored {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(&self) -> io::Result<impl Read + use<>> {
-        Ok(GzDecoder::new(File::open(&self.path)?))
+        Ok(MultiGzDecoder::new(File::open(&self.path)?))
+    }
+
+    /// Writes the core file to a new file, with holes where memory is zero.
+    ///
+    /// # Errors
+    /// This one cannot be read, or that one not written. Part of the dump may be in it then.
+    pub fn extract(&self, to: &File) -> io::Result<()> {
+        copy_sparse(&mut self.open()?, to)
     }
 
     /// What the dump tells without its memory.
@@ -234,13 +245,125 @@ impl Stored {
     }
 }
 
-fn write<O>(dump: &CoreDump<O>, file: File, most: u64) -> io::Result<()> {
-    let limited = Limited { file: BufWriter::new(file), left: most };
-    // Memory is mostly zeros and repetition: what more effort saves is not worth the time.
-    let mut encoder = GzEncoder::new(limited, Compression::fast());
-    dump.write(&mut |piece| encoder.write_all(piece))?;
-    let file = encoder.finish()?.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+/// Writes a dump to a file as it is, with holes where memory is zero.
+///
+/// # Errors
+/// The system's, of the file. Part of the dump may be in it then.
+pub fn write_plain(dump: &CoreDump<Arc<Mapping>>, file: &File) -> io::Result<()> {
+    let (mut to, mut at) = (file, 0);
+    dump.write_by(&mut look, &mut |piece| {
+        match piece {
+            Piece::Bytes(bytes) => {
+                to.write_all(bytes)?;
+                at += bytes.len() as u64;
+            }
+            Piece::Zeros(len) => at = to.seek(SeekFrom::Start(at + len))?,
+        }
+        io::Result::Ok(())
+    })?;
+    file.set_len(at)?;
     file.sync_all()
+}
+
+/// Copies bytes to a new file, with holes where they are zero.
+fn copy_sparse(from: &mut dyn Read, file: &File) -> io::Result<()> {
+    let (mut to, mut at, mut room) = (file, 0, vec![0; PAGE]);
+    loop {
+        let mut len = 0;
+        while len < room.len() {
+            match from.read(&mut room[len..]) {
+                Ok(0) => break,
+                Ok(more) => len += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if len == 0 {
+            break;
+        }
+        at += len as u64;
+        if room[..len].iter().all(|byte| *byte == 0) {
+            to.seek(SeekFrom::Start(at))?;
+        } else {
+            to.write_all(&room[..len])?;
+        }
+    }
+    file.set_len(at)
+}
+
+/// Bytes that become a hole together.
+const PAGE: usize = 4096;
+
+/// What a memory has, without making any of it a part of this process.
+fn look(region: &Region<Arc<Mapping>>, at: usize, to: &mut [u8]) -> Found {
+    match Mapping::extent(region, at) {
+        Extent::Untouched(len) => Found::Zeros(len),
+        Extent::Used(len) => {
+            let len = len.min(to.len());
+            Found::Copied(Mapping::peek(region, at, &mut to[..len]).unwrap_or(0))
+        }
+    }
+}
+
+fn write(dump: &CoreDump<Arc<Mapping>>, file: File, most: u64) -> io::Result<()> {
+    let limited = Limited { file: BufWriter::new(file), left: most };
+    let mut packer = Packer { encoder: Some(encoder(limited)), zeros: Vec::new() };
+    dump.write_by(&mut look, &mut |piece| packer.put(piece))?;
+    let file = packer.finish()?.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()
+}
+
+/// Memory is mostly zeros and repetition: what more effort saves is not worth the time.
+fn encoder<W: Write>(to: W) -> GzEncoder<W> {
+    GzEncoder::new(to, Compression::fast())
+}
+
+/// Compresses a dump. Many zeros are compressed once, and that is written as often as it is wanted: a gzip file is any
+/// number of members, and says what they say one after the other (RFC 1952, 2.2).
+struct Packer {
+    /// The member that is being written; none after an error.
+    encoder: Option<GzEncoder<Limited>>,
+    /// The member that stands for [`MANY`] zeros, once it was wanted.
+    zeros: Vec<u8>,
+}
+
+/// So many zeros have a member of their own.
+const MANY: u64 = 16 << 20;
+
+impl Packer {
+    fn put(&mut self, piece: Piece<'_>) -> io::Result<()> {
+        match piece {
+            Piece::Bytes(bytes) => self.encoder()?.write_all(bytes),
+            Piece::Zeros(len) => {
+                if len >= MANY {
+                    self.put_members(len / MANY)?;
+                }
+                io::copy(&mut io::repeat(0).take(len % MANY), self.encoder()?).map(drop)
+            }
+        }
+    }
+
+    fn put_members(&mut self, count: u64) -> io::Result<()> {
+        if self.zeros.is_empty() {
+            let mut member = GzEncoder::new(Vec::new(), Compression::best());
+            io::copy(&mut io::repeat(0).take(MANY), &mut member)?;
+            self.zeros = member.finish()?;
+        }
+        let mut file = self.finish()?;
+        for _ in 0..count {
+            file.write_all(&self.zeros)?;
+        }
+        self.encoder = Some(encoder(file));
+        Ok(())
+    }
+
+    fn encoder(&mut self) -> io::Result<&mut GzEncoder<Limited>> {
+        self.encoder.as_mut().ok_or_else(|| ErrorKind::BrokenPipe.into())
+    }
+
+    fn finish(&mut self) -> io::Result<Limited> {
+        self.encoder.take().ok_or(ErrorKind::BrokenPipe)?.finish()
+    }
 }
 
 /// A file of so many bytes at most.

@@ -2,7 +2,7 @@
 //!
 //! A [`CoreDump`] is made at once and holds no copy of any memory: it keeps the memories of the run that crashed, so that
 //! the remote can be started again (with new ones) while the dump is still being written. Whoever writes it does so in
-//! pieces, however large the memories are.
+//! pieces, however large the memories are, and zeros cost next to nothing.
 //!
 //! The file: header, program headers, notes, then the bytes of each memory, with no padding. Memories that the main side
 //! cannot reach have a header without bytes, as the kernel leaves out what is in the executable: debuggers take code and
@@ -29,14 +29,19 @@ pub use told::{Told, ToldMemory};
 
 /// What a dump is made of besides memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'a> {
-    pub(crate) machine: Machine,
+pub struct Subject<'a> {
+    /// The kind of processor.
+    pub machine: Machine,
     /// ELF `e_flags`: the calling convention, among others.
-    pub(crate) flags: u32,
-    pub(crate) build_id: Option<&'a [u8]>,
-    pub(crate) crash: Option<&'a Crash>,
+    pub flags: u32,
+    /// The firmware's build id.
+    pub build_id: Option<&'a [u8]>,
+    /// How it crashed, if it did.
+    pub crash: Option<&'a Crash>,
+    /// The registers of one that was halted and has not crashed.
+    pub registers: Option<&'a Registers>,
     /// What its user wants to be told of it, beside what is known of the crash.
-    pub(crate) facts: &'a [(&'a str, &'a str)],
+    pub facts: &'a [(&'a str, &'a str)],
 }
 
 /// Which memories are dumped with their bytes.
@@ -57,6 +62,27 @@ pub struct CoreDump<O> {
     memories: Vec<Region<O>>,
 }
 
+/// A part of a core file, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many zeros.
+    Zeros(u64),
+}
+
+/// What a memory has at some place, for whoever can tell without reading it all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// So many bytes, copied from there. None: they are to be read through the region.
+    Copied(usize),
+    /// So many zeros, which were not copied.
+    Zeros(usize),
+}
+
+/// Whoever tells: it is given a memory, a place in it, and room for a copy.
+pub type Look<'a, O> = dyn FnMut(&Region<O>, usize, &mut [u8]) -> Found + 'a;
+
 /// Bytes of memory in a piece.
 const PIECE: usize = 64 << 10;
 
@@ -72,7 +98,12 @@ const OURS: (&str, u32) = ("sidecore", 1);
 const PID: u32 = 1;
 
 impl<O: Clone> CoreDump<O> {
-    pub(crate) fn new(
+    /// A dump of these windows, as far as they are to be [included](Include); `memories` tell what the remote may do
+    /// with them, and of those that cannot be reached.
+    ///
+    /// # Errors
+    /// There are no windows, or the file's class cannot describe them.
+    pub fn new(
         subject: &Subject<'_>,
         windows: &[Window<O>],
         memories: &[Memory],
@@ -121,25 +152,64 @@ impl<O> CoreDump<O> {
         self.memories.iter().fold(self.head.len() as u64, |sum, region| sum + region.len() as u64)
     }
 
-    /// Writes the file from its beginning, in pieces of 64 KiB at most; the memories are read meanwhile.
+    /// Writes the file from its beginning, in pieces; the memories are read meanwhile, 64 KiB at a time. Zeros come
+    /// as such, however many there are.
     ///
     /// # Errors
     /// What the writer answers first.
-    pub fn write<E>(&self, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        write(&self.head)?;
-        let mut piece = vec![0; PIECE];
+    pub fn write<E>(&self, write: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.write_by(&mut |_, _, _| Found::Copied(0), write)
+    }
+
+    /// The same for whoever has a better way to the memories than to read them.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_by<E>(
+        &self,
+        look: &mut Look<'_, O>,
+        write: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write(Piece::Bytes(&self.head))?;
+        let (mut room, mut zeros) = (vec![0; PIECE], 0);
         for region in &self.memories {
             let mut at = 0;
             while at < region.len() {
-                let some = &mut piece[..PIECE.min(region.len() - at)];
-                // Cannot leave the region.
-                let _ = region.read(at, some);
-                write(some)?;
-                at += some.len();
+                let rest = region.len() - at;
+                let some = &mut room[..PIECE.min(rest)];
+                let len = match look(region, at, some) {
+                    Found::Zeros(len) if len > 0 => {
+                        let len = len.min(rest);
+                        zeros += len as u64;
+                        at += len;
+                        continue;
+                    }
+                    Found::Copied(len) if len > 0 => len.min(some.len()),
+                    _ => {
+                        // Cannot leave the region.
+                        let _ = region.read(at, some);
+                        some.len()
+                    }
+                };
+                let some = &some[..len];
+                at += len;
+                if is_zero(some) {
+                    zeros += len as u64;
+                    continue;
+                }
+                if zeros > 0 {
+                    write(Piece::Zeros(core::mem::take(&mut zeros)))?;
+                }
+                write(Piece::Bytes(some))?;
             }
         }
-        Ok(())
+        if zeros > 0 { write(Piece::Zeros(zeros)) } else { Ok(()) }
     }
+}
+
+/// A page at a time, so that the compiler can look at many bytes at once.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|page| page.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 impl<O> fmt::Debug for CoreDump<O> {
@@ -199,7 +269,7 @@ fn head(subject: &Subject<'_>, loads: &mut [Load]) -> Option<Vec<u8>> {
 fn notes(subject: &Subject<'_>) -> Vec<u8> {
     let mut notes = Vec::new();
     let signal = subject.crash.map_or(0, |crash| crash.signal);
-    let registers = subject.crash.and_then(|crash| crash.registers.as_ref());
+    let registers = subject.crash.map_or(subject.registers, |crash| crash.registers.as_ref());
     if let Some(status) = registers.and_then(|registers| status(subject.machine, registers, signal)) {
         note(&mut notes, "CORE", NT_PRSTATUS, &status);
     }
@@ -263,6 +333,19 @@ const fn layout(machine: Machine) -> Option<Layout> {
         Class::Elf32 => Layout { size, signal: 12, pid: 24, registers: 72, len },
         Class::Elf64 => Layout { size, signal: 12, pid: 32, registers: 112, len },
     })
+}
+
+impl Registers {
+    /// The kind of processor that they are of, where a dump can have them.
+    #[must_use]
+    pub fn machine(&self) -> Option<Machine> {
+        let known = [Machine::ARM, Machine::AARCH64, Machine::RISCV32, Machine::RISCV64, Machine::X86_64];
+        let is_it = |machine: &Machine| {
+            machine.number == self.machine
+                && layout(*machine).is_some_and(|layout| layout.len == self.bytes.len())
+        };
+        known.into_iter().find(is_it)
+    }
 }
 
 /// The registers as debuggers read them; `None` for a machine whose layout is not known here, or registers of another.

@@ -289,17 +289,14 @@ impl<B: Backend> Remote<B> {
     ) -> Result<CoreDump<B::Owner>, CoreDumpError> {
         let crash = self.crash.as_ref();
         let image = self.image.as_ref();
-        let of_registers = || {
-            let number = crash?.registers.as_ref()?.machine;
-            let known = [Machine::ARM, Machine::AARCH64, Machine::X86_64, Machine::RISCV32];
-            known.into_iter().find(|machine| machine.number == number)
-        };
+        let of_registers = || crash?.registers.as_ref()?.machine();
         let machine = image.map(|image| image.machine).or_else(of_registers);
         let subject = Subject {
             machine: machine.ok_or(CoreDumpError::NoMachine)?,
             flags: image.map_or(0, |image| image.flags),
             build_id: image.and_then(|image| image.build_id.as_deref()),
             crash,
+            registers: None,
             facts,
         };
         CoreDump::new(&subject, &self.backend.whole(), self.memories(), include)

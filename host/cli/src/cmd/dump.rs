@@ -168,7 +168,7 @@ fn told(stored: &Stored) -> Result<Told, Failure> {
 }
 
 fn save(stored: &Stored, output: &Path) -> Outcome {
-    let written = File::create_new(output).and_then(|mut file| extract(stored, &mut file));
+    let written = File::create_new(output).and_then(|file| stored.extract(&file));
     written.map_err(|error| {
         if error.kind() != ErrorKind::AlreadyExists {
             // A part of a dump is none.
@@ -177,10 +177,6 @@ fn save(stored: &Stored, output: &Path) -> Outcome {
         Failure::new(codes::DUMP, format!("cannot write {}", shown(output))).because(error)
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn extract(stored: &Stored, to: &mut File) -> io::Result<()> {
-    io::copy(&mut stored.open()?, to).map(drop)
 }
 
 fn debug(
@@ -195,7 +191,7 @@ fn debug(
     };
     let place = tempfile::Builder::new().prefix("sidecore-dump-").tempdir().map_err(cannot)?;
     let core = place.path().join("core");
-    File::create_new(&core).and_then(|mut file| extract(stored, &mut file)).map_err(cannot)?;
+    File::create_new(&core).and_then(|file| stored.extract(&file)).map_err(cannot)?;
 
     let mut all: Vec<OsString> = vec!["-q".into()];
     let known = told.fact("file").map(OsString::from);

@@ -134,7 +134,43 @@ fn a_dump_that_cannot_be_kept_is_told_and_changes_nothing_else() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(134));
     assert!(
-        stderr.contains("  no dump: cannot keep a dump: ") && stderr.contains("explain E0505"),
+        stderr.contains("  no dump[E0625]: cannot keep a dump: ") && stderr.contains("explain E0505"),
         "{stderr}"
     );
+}
+
+/// Mounts a file system of this size at the first argument, and runs the rest there.
+const MOUNT: &str = r#"mount -t tmpfs -o "size=$0" sidecore-test "$1" && dir="$1" && shift && "$@"; code=$?
+ls -A "$dir" >&2; exit $code"#;
+
+#[test]
+fn a_full_disk_is_told_leaves_nothing_and_keeps_no_remote_from_being_started_again() {
+    let place = Place::new();
+    let dir = place.path().to_str().unwrap();
+    let wrapped = |run: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, "4k", dir]).args(run);
+        command.output()
+    };
+    if !wrapped(&["true"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("not run: dumps on a full disk: this user may not mount anything");
+        return;
+    }
+    let (program, dumps) = (env!("CARGO_BIN_EXE_sidecore"), format!("--dump={dir}"));
+    let run = [program, "run", "--restart", "on-crash:2", &dumps, "crash", "--", "panic"];
+    let output = wrapped(&run).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(134), "{stderr}");
+    assert_eq!(
+        stderr.matches("warning[E0625]: cannot keep a dump: No space left on device").count(),
+        3,
+        "{stderr}"
+    );
+    assert!(stderr.contains("restart 2 of 2") && stderr.contains("given up"), "{stderr}");
+    assert!(!stderr.contains(".part") && !stderr.contains(".core"), "something is left: {stderr}");
+
+    let plain = wrapped(&[program, "run", &dumps, "crash", "--", "panic"]).unwrap();
+    let stderr = String::from_utf8(plain.stderr).unwrap();
+    assert_eq!(plain.status.code(), Some(134), "{stderr}");
+    assert!(stderr.contains("  no dump[E0625]: cannot keep a dump: No space left"), "{stderr}");
 }

@@ -2,18 +2,25 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use sidecore_backends::sim::Step;
-use sidecore_os::Mapping;
-use sidecore_processor::Options;
-use sidecore_processor::dumps::{Limits, Store};
-use sidecore_remoteproc::coredump::{CoreDump, Include, Told};
+use rustix::fs::SeekFrom;
+use rustix::process::{Resource, Rlimit};
+use sidecore_backends::sim::{Sim, Step};
+use sidecore_mem::DeviceAddr;
+use sidecore_os::{Extent, Mapping};
+use sidecore_processor::dumps::{Limits, Store, write_plain};
+use sidecore_processor::{Options, Processor};
+use sidecore_remoteproc::coredump::{CoreDump, Include, Piece, Told};
+use sidecore_remoteproc::{Backend as _, Firmware, Limits as FirmwareLimits};
 
 use tempfile::TempDir;
 
-use crate::bench::{TABLE, Vdev, processor};
+use crate::bench::{TABLE, Vdev, elf, processor, simulated};
 
 /// A directory that goes with the test.
 struct Place(TempDir);
@@ -44,7 +51,10 @@ fn dump() -> CoreDump<Arc<Mapping>> {
 fn bytes(dump: &CoreDump<Arc<Mapping>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let Ok(()) = dump.write(&mut |piece| {
-        bytes.extend(piece);
+        match piece {
+            Piece::Bytes(some) => bytes.extend(some),
+            Piece::Zeros(len) => bytes.resize(bytes.len() + len as usize, 0),
+        }
         Ok::<(), std::convert::Infallible>(())
     });
     bytes
@@ -159,4 +169,187 @@ fn files_of_others_are_no_dumps() {
     let listed = store.list().unwrap();
     assert_eq!(listed.len(), 1);
     assert!(listed[0].told().is_err());
+}
+
+/// Runs a test of this file again in a process of its own, as `part` of it, whose output is answered.
+fn again(test: &str, part: &str, place: &Place) -> Command {
+    // A process that writes more than it may gets an error, and not the signal.
+    let script = r#"trap "" XFSZ && exec "$0" "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("dumps::{test}"), "--nocapture"]);
+    command.env(PART, part).env("SIDECORE_TEST_PLACE", place.0.path()).stdin(Stdio::null());
+    command
+}
+
+const PART: &str = "SIDECORE_TEST_PART";
+
+/// Where the process is part of a test that another one runs: the test's place.
+fn part(name: &str) -> Option<Store> {
+    let is_it = std::env::var(PART).is_ok_and(|part| part == name);
+    let place = std::env::var_os("SIDECORE_TEST_PLACE").map(PathBuf::from);
+    place.filter(|_| is_it).map(|place| Store::new(place.join("state/dumps"), Limits::DEFAULT))
+}
+
+/// A remote with so many bytes of memory, of which some mebibytes here and there are no zeros.
+fn large(len: u32, mebibytes: u32) -> Processor<Sim> {
+    let mut elf = elf(&[Vdev::rpmsg(1)], true);
+    // p_memsz
+    elf[52 + 20..][..4].copy_from_slice(&len.to_le_bytes());
+    let limits = FirmwareLimits { memory: 4 << 30, ..FirmwareLimits::DEFAULT };
+    let mut options = Options { spin: Duration::ZERO, ..Options::new("sim") };
+    options.firmware.limits = limits;
+    let mut processor = Processor::new(simulated(|_| Step::Sleep), options);
+    processor.load(&Firmware::parse_within(&elf, &limits).unwrap()).unwrap();
+    let mut noise = vec![0_u8; 1 << 20];
+    let mut state = 1_u64;
+    for number in 0..mebibytes {
+        noise.iter_mut().for_each(|byte| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *byte = state as u8;
+        });
+        let at = DeviceAddr(u64::from(TABLE) + u64::from(number + 1) * u64::from(len / (mebibytes + 2)));
+        let remote = processor.remote();
+        remote.backend().memories().resolve(at, noise.len()).unwrap().write(0, &noise).unwrap();
+    }
+    processor
+}
+
+/// Bytes that this process has had at most (proc(5), `VmHWM`).
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn gigabytes_are_dumped_in_little_memory_and_zeros_cost_nothing() {
+    const LEN: u32 = 3 << 30;
+    let place = Place::new();
+    if let Some(store) = part("large") {
+        let processor = large(LEN, 8);
+        let (before, begin) = (peak(), Instant::now());
+        let dump = processor.remote().core_dump(Include::All, &[]).unwrap();
+        let stored = store.save("large", &dump).unwrap().stored;
+        assert!(dump.len() > u64::from(LEN), "{}", dump.len());
+        assert!(stored.bytes < 16 << 20, "{stored:?}");
+        let plain = store.directory().join("plain");
+        write_plain(&dump, &File::create_new(&plain).unwrap()).unwrap();
+        let out = store.directory().join("out");
+        stored.extract(&File::create_new(&out).unwrap()).unwrap();
+        for file in [&plain, &out] {
+            let metadata = fs::metadata(file).unwrap();
+            assert_eq!(metadata.len(), dump.len());
+            assert!(metadata.blocks() * 512 < 32 << 20, "no holes: {metadata:?}");
+        }
+        let growth = peak() - before;
+        println!("{} bytes: {growth} bytes of memory, {:?}", dump.len(), begin.elapsed());
+        assert!(growth < 4 << 20, "dumping took {growth} bytes");
+        // Looking has made nothing of the memory's zeros.
+        let region = processor.remote().table_region().unwrap();
+        assert!(matches!(Mapping::extent(&region, region.len() - 1), Extent::Used(_)));
+        return;
+    }
+    let output =
+        again("gigabytes_are_dumped_in_little_memory_and_zeros_cost_nothing", "large", &place).output();
+    let output = output.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    if text.contains("MemAvailable") {
+        eprintln!("not run: dumps of gigabytes: this machine has too little memory");
+        return;
+    }
+    assert!(output.status.success(), "{text}");
+    let [plain, out] = ["plain", "out"].map(|name| parts(&place.0.path().join("state/dumps").join(name)));
+    assert!(plain == out, "what was packed is not what was written");
+}
+
+/// Where a file has no holes, and what it has there.
+fn parts(path: &Path) -> Vec<(u64, Vec<u8>)> {
+    let (file, mut parts, mut at) = (File::open(path).unwrap(), Vec::new(), 0);
+    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        at = rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap();
+        let mut bytes = vec![0; (at - data) as usize];
+        file.read_exact_at(&mut bytes, data).unwrap();
+        parts.push((data, bytes));
+    }
+    parts
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let place = Place::new();
+    if let Some(store) = part("full") {
+        let processor = large(64 << 20, 8);
+        let dump = processor.remote().core_dump(Include::All, &[]).unwrap();
+        for bytes in [0, 100, 4096, 1 << 20] {
+            let limit = Rlimit { current: Some(bytes), maximum: None };
+            rustix::process::setrlimit(Resource::Fsize, limit).unwrap();
+            let error = store.save("full", &dump).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FileTooLarge, "{error}");
+            assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 0, "{bytes}");
+        }
+        let limit = Rlimit { current: None, maximum: None };
+        rustix::process::setrlimit(Resource::Fsize, limit).unwrap();
+        store.save("full", &dump).unwrap();
+        return;
+    }
+    let output = again("a_full_disk_is_an_error_and_leaves_nothing", "full", &place).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(place.files().len(), 1);
+}
+
+#[test]
+fn whoever_is_killed_while_writing_leaves_no_dump() {
+    let place = Place::new();
+    if let Some(store) = part("killed") {
+        let processor = large(256 << 20, 200);
+        let dump = processor.remote().core_dump(Include::All, &[]).unwrap();
+        let saved = store.save("killed", &dump);
+        println!("{saved:?}");
+        return;
+    }
+    fs::create_dir_all(place.0.path().join("state/dumps")).unwrap();
+    let mut command = again("whoever_is_killed_while_writing_leaves_no_dump", "killed", &place);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    let size = || {
+        let part = place.files().into_iter().find(|name| name.ends_with(".part"))?;
+        fs::metadata(place.0.path().join("state/dumps").join(part)).ok().map(|metadata| metadata.len())
+    };
+    while size().is_none_or(|size| size < 1 << 20) {
+        assert!(begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = place.store(Limits::DEFAULT);
+    assert_eq!(store.list().unwrap().len(), 0, "half a dump is no dump");
+    let [rest] = &place.files()[..] else { panic!("{:?}", place.files()) };
+    let old = FileTimes::new().set_modified(SystemTime::now() - Duration::from_secs(60));
+    File::options().write(true).open(store.directory().join(rest)).unwrap().set_times(old).unwrap();
+    let saved = store.save("next", &dump()).unwrap();
+    assert_eq!(place.files(), [format!("{}.core.gz", saved.stored.id)], "what was left is gone");
+}
+
+#[test]
+fn a_remote_that_is_started_again_and_again_while_it_is_dumped_is_dumped_whole() {
+    let place = Place::new();
+    let mut processor = large(32 << 20, 24);
+    // What was loaded and never ran is what runs first.
+    processor.start().unwrap();
+    processor.stop().unwrap();
+    let dump = processor.remote().core_dump(Include::All, &[]).unwrap();
+    let (expected, store) = (bytes(&dump), place.store(Limits::DEFAULT));
+    let writer = std::thread::spawn(move || store.save("again", &dump).unwrap().stored);
+    while !writer.is_finished() {
+        processor.start().unwrap();
+        processor.stop().unwrap();
+    }
+    drop(processor);
+    let mut read = Vec::new();
+    writer.join().unwrap().open().unwrap().read_to_end(&mut read).unwrap();
+    assert!(read == expected, "the dump is of the run that was dumped");
 }

@@ -44,19 +44,29 @@ fn memories() -> [Memory; 3] {
 }
 
 fn subject<'a>(machine: Machine, crash: &'a Crash) -> Subject<'a> {
-    Subject { machine, flags: 0x500_0000, build_id: Some(&[0xab; 20]), crash: Some(crash), facts: FACTS }
+    let build_id = Some(&[0xab; 20][..]);
+    Subject { machine, flags: 0x500_0000, build_id, crash: Some(crash), registers: None, facts: FACTS }
 }
 
 fn written(dump: &CoreDump<()>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let wrote: Result<(), ()> = dump.write(&mut |piece| {
-        assert!(piece.len() <= PIECE || bytes.is_empty());
-        bytes.extend(piece);
+        put(&mut bytes, piece);
         Ok(())
     });
     assert_eq!(wrote, Ok(()));
     assert_eq!(bytes.len() as u64, dump.len());
     bytes
+}
+
+fn put(bytes: &mut Vec<u8>, piece: Piece<'_>) {
+    match piece {
+        Piece::Bytes(some) => {
+            assert!(some.len() <= PIECE || bytes.is_empty());
+            bytes.extend(some);
+        }
+        Piece::Zeros(len) => bytes.resize(bytes.len() + len as usize, 0),
+    }
 }
 
 #[test]
@@ -122,12 +132,63 @@ fn what_cannot_be_described_is_refused() {
 fn the_first_error_of_the_writer_ends_it() {
     let crash = crash(40, 72);
     let dump = CoreDump::new(&subject(Machine::ARM, &crash), &windows(), &memories(), Include::All).unwrap();
-    let mut pieces = 0;
-    let wrote = dump.write(&mut |_| {
-        pieces += 1;
-        if pieces == 2 { Err("full") } else { Ok(()) }
-    });
-    assert_eq!((wrote, pieces), (Err("full"), 2));
+    for at in 1..=5 {
+        let mut pieces = 0;
+        let wrote = dump.write(&mut |_| {
+            pieces += 1;
+            if pieces == at { Err("full") } else { Ok(()) }
+        });
+        // The head, the code, zeros, the data's last piece: four.
+        assert_eq!((wrote, pieces), if at > 4 { (Ok(()), 4) } else { (Err("full"), at) });
+    }
+}
+
+#[test]
+fn whoever_knows_what_a_memory_has_is_believed_within_its_bounds() {
+    let crash = crash(40, 72);
+    let dump = CoreDump::new(&subject(Machine::ARM, &crash), &windows(), &memories(), Include::All).unwrap();
+    let expected = written(&dump);
+    for step in [0, 1, 1000, 4096, 65_535, usize::MAX] {
+        let mut bytes = Vec::new();
+        let mut look = |region: &Region<()>, at: usize, to: &mut [u8]| {
+            let len = step.min(to.len()).min(region.len() - at);
+            region.read(at, &mut to[..len]).unwrap();
+            let zeros = to[..len].iter().all(|byte| *byte == 0) && at.is_multiple_of(2);
+            // Longer than it may be, at the end.
+            if zeros && at > 0 && at + len == region.len() {
+                Found::Zeros(usize::MAX)
+            } else if zeros {
+                Found::Zeros(len)
+            } else {
+                Found::Copied(len)
+            }
+        };
+        let wrote: Result<(), ()> = dump.write_by(&mut look, &mut |piece| {
+            put(&mut bytes, piece);
+            Ok(())
+        });
+        assert_eq!(wrote, Ok(()));
+        assert!(bytes == expected, "{step}");
+    }
+}
+
+#[test]
+fn registers_of_one_that_has_not_crashed_are_there_too() {
+    let registers = Registers { machine: 40, bytes: vec![1; 72] };
+    let subject = Subject {
+        machine: registers.machine().unwrap(),
+        flags: 0,
+        build_id: None,
+        crash: None,
+        registers: Some(&registers),
+        facts: &[],
+    };
+    assert_eq!(subject.machine, Machine::ARM);
+    let dump = CoreDump::new(&subject, &windows(), &[], Include::All).unwrap();
+    let told = Told::parse(&written(&dump)).unwrap();
+    assert!(told.has_registers && told.fact("crash").is_none());
+    assert_eq!(Registers { machine: 243, bytes: vec![0; 256] }.machine(), Some(Machine::RISCV64));
+    assert_eq!(Registers { machine: 243, bytes: vec![0; 255] }.machine(), None);
 }
 
 #[test]

@@ -48,19 +48,19 @@ impl Session<'_> {
         let dump = dump.map(|place| self.dump(place, report.place.as_deref(), trace.as_deref()));
         let next = match dump {
             None => explain,
-            Some(Err(failure)) => format!("no dump: {failure}\n  {explain}"),
+            Some(Err(failure)) => format!("no dump[{}]: {failure}\n  {explain}", codes::DUMP),
             // The remote is started again meanwhile, with other memories.
             Some(Ok((store, dump))) if self.args.restart.is_some() => {
                 let name = self.image.name.clone();
                 self.dumps.push(thread::spawn(move || match save(&store, &name, &dump) {
                     Ok(id) => note(&format_args!("kept a dump: sidecore dump gdb {id}")),
-                    Err(failure) => note(&failure),
+                    Err(failure) => note(&format_args!("warning[{}]: {failure}", codes::DUMP)),
                 }));
                 explain
             }
             Some(Ok((store, dump))) => match save(&store, &self.image.name, &dump) {
                 Ok(id) => format!("next: sidecore dump gdb {id}"),
-                Err(failure) => format!("no dump: {failure}\n  {explain}"),
+                Err(failure) => format!("no dump[{}]: {failure}\n  {explain}", codes::DUMP),
             },
         };
         // Nobody is left to tell if this fails; the exit code says the same.

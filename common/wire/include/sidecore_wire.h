@@ -68,6 +68,12 @@ extern "C" {
 #define SIDECORE_ENTRY_VENDOR_FIRST UINT32_C(0x80)
 /* greatest type of a vendor's entry */
 #define SIDECORE_ENTRY_VENDOR_LAST UINT32_C(0x200)
+/* type of sidecore's own entries, a kind behind it */
+#define SIDECORE_ENTRY_OWN UINT32_C(0x15c)
+/* kind of an own entry: the words of a trace buffer */
+#define SIDECORE_KIND_TRACE_WORDS UINT32_C(0x1)
+/* flag of those: the remote rings as the word wake says */
+#define SIDECORE_TRACE_WORDS_RINGS UINT32_C(0x1)
 /* bytes of an entry's name */
 #define SIDECORE_ENTRY_NAME_SIZE UINT32_C(0x20)
 /* virtio id of an rpmsg device */
@@ -559,6 +565,72 @@ static inline void sidecore_trace_emit(const struct sidecore_trace *from, uint8_
     sidecore_put_u32(to + SIDECORE_TRACE_LEN_AT, from->len);
     sidecore_put_u32(to + SIDECORE_TRACE_RESERVED_AT, from->reserved);
     sidecore_copy(to + SIDECORE_TRACE_NAME_AT, from->name, 32);
+}
+
+/* An entry of a resource table, our own: how much was written to a trace buffer and read of it. */
+#define SIDECORE_TRACE_WORDS_SIZE 32
+#define SIDECORE_TRACE_WORDS_TYPE_AT 0
+#define SIDECORE_TRACE_WORDS_KIND_AT 4
+#define SIDECORE_TRACE_WORDS_TRACE_AT 8
+#define SIDECORE_TRACE_WORDS_FLAGS_AT 12
+#define SIDECORE_TRACE_WORDS_TOTAL_AT 16
+#define SIDECORE_TRACE_WORDS_CLAIMED_AT 20
+#define SIDECORE_TRACE_WORDS_READ_AT 24
+#define SIDECORE_TRACE_WORDS_WAKE_AT 28
+
+/* As it lies in memory, on a little endian processor. */
+struct sidecore_trace_words {
+    uint32_t type;
+    uint32_t kind;
+    uint32_t trace;
+    uint32_t flags;
+    uint32_t total;
+    uint32_t claimed;
+    uint32_t read;
+    uint32_t wake;
+};
+
+SIDECORE_ASSERT(trace_words_type_follows, SIDECORE_TRACE_WORDS_TYPE_AT == 0);
+SIDECORE_ASSERT(trace_words_type_overlays, offsetof(struct sidecore_trace_words, type) == SIDECORE_TRACE_WORDS_TYPE_AT);
+SIDECORE_ASSERT(trace_words_kind_follows, SIDECORE_TRACE_WORDS_KIND_AT == SIDECORE_TRACE_WORDS_TYPE_AT + 4);
+SIDECORE_ASSERT(trace_words_kind_overlays, offsetof(struct sidecore_trace_words, kind) == SIDECORE_TRACE_WORDS_KIND_AT);
+SIDECORE_ASSERT(trace_words_trace_follows, SIDECORE_TRACE_WORDS_TRACE_AT == SIDECORE_TRACE_WORDS_KIND_AT + 4);
+SIDECORE_ASSERT(trace_words_trace_overlays, offsetof(struct sidecore_trace_words, trace) == SIDECORE_TRACE_WORDS_TRACE_AT);
+SIDECORE_ASSERT(trace_words_flags_follows, SIDECORE_TRACE_WORDS_FLAGS_AT == SIDECORE_TRACE_WORDS_TRACE_AT + 4);
+SIDECORE_ASSERT(trace_words_flags_overlays, offsetof(struct sidecore_trace_words, flags) == SIDECORE_TRACE_WORDS_FLAGS_AT);
+SIDECORE_ASSERT(trace_words_total_follows, SIDECORE_TRACE_WORDS_TOTAL_AT == SIDECORE_TRACE_WORDS_FLAGS_AT + 4);
+SIDECORE_ASSERT(trace_words_total_overlays, offsetof(struct sidecore_trace_words, total) == SIDECORE_TRACE_WORDS_TOTAL_AT);
+SIDECORE_ASSERT(trace_words_claimed_follows, SIDECORE_TRACE_WORDS_CLAIMED_AT == SIDECORE_TRACE_WORDS_TOTAL_AT + 4);
+SIDECORE_ASSERT(trace_words_claimed_overlays, offsetof(struct sidecore_trace_words, claimed) == SIDECORE_TRACE_WORDS_CLAIMED_AT);
+SIDECORE_ASSERT(trace_words_read_follows, SIDECORE_TRACE_WORDS_READ_AT == SIDECORE_TRACE_WORDS_CLAIMED_AT + 4);
+SIDECORE_ASSERT(trace_words_read_overlays, offsetof(struct sidecore_trace_words, read) == SIDECORE_TRACE_WORDS_READ_AT);
+SIDECORE_ASSERT(trace_words_wake_follows, SIDECORE_TRACE_WORDS_WAKE_AT == SIDECORE_TRACE_WORDS_READ_AT + 4);
+SIDECORE_ASSERT(trace_words_wake_overlays, offsetof(struct sidecore_trace_words, wake) == SIDECORE_TRACE_WORDS_WAKE_AT);
+SIDECORE_ASSERT(trace_words_ends, SIDECORE_TRACE_WORDS_SIZE == SIDECORE_TRACE_WORDS_WAKE_AT + 4);
+SIDECORE_ASSERT(trace_words_is_as_long, sizeof(struct sidecore_trace_words) == 32);
+
+static inline void sidecore_trace_words_parse(struct sidecore_trace_words *to, const uint8_t *from)
+{
+    to->type = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_TYPE_AT);
+    to->kind = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_KIND_AT);
+    to->trace = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_TRACE_AT);
+    to->flags = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_FLAGS_AT);
+    to->total = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_TOTAL_AT);
+    to->claimed = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_CLAIMED_AT);
+    to->read = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_READ_AT);
+    to->wake = sidecore_get_u32(from + SIDECORE_TRACE_WORDS_WAKE_AT);
+}
+
+static inline void sidecore_trace_words_emit(const struct sidecore_trace_words *from, uint8_t *to)
+{
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_TYPE_AT, from->type);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_KIND_AT, from->kind);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_TRACE_AT, from->trace);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_FLAGS_AT, from->flags);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_TOTAL_AT, from->total);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_CLAIMED_AT, from->claimed);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_READ_AT, from->read);
+    sidecore_put_u32(to + SIDECORE_TRACE_WORDS_WAKE_AT, from->wake);
 }
 
 /* An entry of a resource table: a virtio device; its rings and configuration space follow. */

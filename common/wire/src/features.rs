@@ -35,8 +35,8 @@ pub const FIRST_OWN_BIT: u32 = 16;
 /// Last of the device bits that sidecore keeps for its own features.
 pub const LAST_OWN_BIT: u32 = 23;
 
-/// The one vendor entry type of resource tables that sidecore reserves for itself. Unused so far: no table that
-/// sidecore writes carries it, and one that is read is a vendor entry like any other.
+/// The one vendor entry type of resource tables that sidecore reserves for itself. A second word says of which kind the
+/// entry is: 1 are the [words of a trace buffer](crate::resource_table::TraceWords), and there are no others yet.
 pub const VENDOR_ENTRY_TYPE: u32 = 0x15C;
 
 /// A row of the registry.

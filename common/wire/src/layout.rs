@@ -4,8 +4,11 @@
 
 use crate::{
     config::RpmsgConfig,
+    features::VENDOR_ENTRY_TYPE,
     name_service::{self, Announcement, Name},
-    resource_table::{self as table, Carveout, Devmem, FixedName, Trace, VdevHeader, Vring, vdev, vendor},
+    resource_table::{
+        self as table, Carveout, Devmem, FixedName, Trace, TraceWords, VdevHeader, Vring, vdev, vendor,
+    },
     rpmsg::{self, Header},
     sandbox,
     split::{self, Descriptor, UsedElement},
@@ -105,6 +108,7 @@ pub const ALL: &[Record] = &[
     Carveout::LAYOUT,
     Devmem::LAYOUT,
     Trace::LAYOUT,
+    TraceWords::LAYOUT,
     VdevHeader::LAYOUT,
     Vring::LAYOUT,
     RpmsgConfig::LAYOUT,
@@ -138,6 +142,9 @@ pub const CONSTANTS: &[Constant] = &[
     constant("ENTRY_VDEV", VdevHeader::KIND, "type of a vdev entry"),
     constant("ENTRY_VENDOR_FIRST", vendor::START, "least type of a vendor's entry"),
     constant("ENTRY_VENDOR_LAST", vendor::END, "greatest type of a vendor's entry"),
+    constant("ENTRY_OWN", VENDOR_ENTRY_TYPE, "type of sidecore's own entries, a kind behind it"),
+    constant("KIND_TRACE_WORDS", TraceWords::KIND, "kind of an own entry: the words of a trace buffer"),
+    constant("TRACE_WORDS_RINGS", TraceWords::RINGS, "flag of those: the remote rings as the word wake says"),
     constant("ENTRY_NAME_SIZE", FixedName::SIZE as u32, "bytes of an entry's name"),
     constant("ID_RPMSG", vdev::ID_RPMSG, "virtio id of an rpmsg device"),
     constant("RPMSG_CONFIG_VERSION", RpmsgConfig::VERSION as u32, "version of the rpmsg configuration"),

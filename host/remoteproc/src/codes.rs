@@ -355,6 +355,9 @@ codes! {
     finding 211 BUFFER_SIZES "buffer-sizes"
         "An rpmsg device offers its own buffer sizes, but its configuration space does not hold them."
         "Buffers of 512 bytes are used. Give the vdev entry the 11-byte configuration, or do not offer bit 1.";
+    finding 212 TRACE_WORDS "trace-words"
+        "An entry for the words of a trace buffer is of no use; the buffer is read as plain text."
+        "What is lost of it cannot be counted. Compare the entry with the book's chapter on traces.";
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ macro_rules! image {
     };
     (main: $main:path, resources: $resources:expr $(,)?) => {
         const _: () = {
-            use $crate::__image::{FILLED, Image, Memory, Native, Outcome, StaticTable, Trace, panic};
+            use $crate::__image::{
+                FILLED, Image, Memory, Native, Outcome, Platform, StaticTable, TRACE_WORDS, Trace, panic,
+            };
 
             const RESOURCES: $crate::Resources = $resources;
             const TABLE_LEN: usize = RESOURCES.table_len();
@@ -44,7 +46,11 @@ macro_rules! image {
             const AFTER: usize = TABLE_LEN - BEFORE - FILLED;
 
             static TRACE_MEMORY: Memory<{ RESOURCES.trace_len() }> = Memory::new();
-            static TRACE: Trace = Trace::new(|| TRACE_MEMORY.region());
+            static TRACE: Trace = Trace::new(
+                || TRACE_MEMORY.region(),
+                || TABLE.region().slice(RESOURCES.trace_words_at(), TRACE_WORDS).ok(),
+                <Native as Platform>::alert,
+            );
 
             #[used]
             #[unsafe(link_section = ".resource_table")]

@@ -98,7 +98,7 @@ pub use sidecore_services::file::{Entry, Flags, Handle, Info, Kind};
 pub use sidecore_wire::features;
 
 #[doc(hidden)]
-pub use trace::trace_line as __trace_line;
+pub use trace::{Trace as __Trace, trace_line as __trace_line};
 
 /// What `image!` expands to; no interface of its own.
 #[cfg(sidecore_native)]
@@ -106,7 +106,8 @@ pub use trace::trace_line as __trace_line;
 pub mod __image {
     pub use crate::image::{Image, Outcome};
     pub use crate::panic::panic;
-    pub use crate::platform::{FILLED, Native, StaticTable};
+    pub use crate::platform::{FILLED, Native, Platform, StaticTable};
+    pub use crate::resources::TRACE_WORDS;
     pub use crate::trace::Trace;
     pub use sidecore_mem::Memory;
 }

@@ -3,7 +3,7 @@
 use sidecore_wire::config::RpmsgConfig;
 use sidecore_wire::features::{F_BUFSZ, F_NS};
 use sidecore_wire::resource_table::{
-    ADDR_ANY, Carveout, FixedName, Header, Trace, VdevHeader, Vring, vdev, vendor,
+    ADDR_ANY, Carveout, FixedName, Header, Trace, TraceWords, VdevHeader, Vring, vdev, vendor,
 };
 
 /// What an image asks of whoever loads it, and what it offers: the contents of its resource table.
@@ -21,7 +21,7 @@ use sidecore_wire::resource_table::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
-    /// The entries behind one another, without header and offsets. The first is always the trace's.
+    /// The entries behind one another, without header and offsets. The first is always the trace's, the second its words.
     entries: [u8; ENTRIES_SIZE],
     len: usize,
     /// Where in `entries` each begins.
@@ -93,16 +93,18 @@ impl Resources {
             rpmsg: None,
         }
         .entry(&Trace { da: 0, len: 0, reserved: 0, name: name("trace0") }.emit())
+        .entry(&TraceWords { flags: TRACE_FLAGS, ..EMPTY_WORDS }.emit())
         .trace(4096)
     }
 
-    /// Sets the size of the trace buffer, in bytes.
+    /// Sets the size of the trace buffer, in bytes, a power of two.
     ///
     /// # Panics
-    /// As all the following do, where the table is made: the buffer is empty, or as long as an image may be.
+    /// As all the following do, where the table is made: the buffer has another size.
     #[must_use]
     pub const fn trace(mut self, len: usize) -> Self {
-        assert!(0 < len && len < 0x1000_0000, "a trace buffer has between 1 byte and 256 MiB");
+        let counts = len <= TraceWords::MAX_LEN as usize && TraceWords::can_count(len as u32);
+        assert!(counts, "the length of a trace buffer is a power of two, from 2 bytes to 128 MiB");
         self.trace_len = len;
         let trace = Trace { da: 0, len: len as u32, reserved: 0, name: name("trace0") }.emit();
         self.put(0, &trace)
@@ -176,6 +178,12 @@ impl Resources {
     #[must_use]
     pub const fn trace_address_at(&self) -> usize {
         self.entries_at() + size_of::<u32>()
+    }
+
+    /// Offset in the table of the trace buffer's words.
+    #[must_use]
+    pub const fn trace_words_at(&self) -> usize {
+        self.entries_at() + self.starts[1]
     }
 
     /// Offset in the table of the rpmsg device.
@@ -261,6 +269,15 @@ impl Default for Resources {
     }
 }
 
+/// Bytes of a trace buffer's words.
+pub const TRACE_WORDS: usize = TraceWords::SIZE;
+
+/// What this platform does with them.
+const TRACE_FLAGS: u32 = if cfg!(sidecore_platform = "sandbox") { TraceWords::RINGS } else { 0 };
+
+/// The words of the first entry's buffer, in which nothing is.
+const EMPTY_WORDS: TraceWords = TraceWords { trace: 0, flags: 0, total: 0, claimed: 0, read: 0, wake: 0 };
+
 const fn name(name: &str) -> FixedName {
     match FixedName::new(name) {
         Ok(name) => name,
@@ -315,8 +332,14 @@ mod tests {
         assert_eq!((trace.da, trace.len, trace.name.as_bytes()), (0, 256, &b"trace0"[..]));
 
         let located = entries.next().unwrap();
+        assert_eq!(located.offset as usize, FULL.trace_words_at());
+        let Entry::Vendor { kind, bytes } = located.entry else { panic!("the words are the second entry") };
+        let words = TraceWords::parse(kind, bytes).unwrap().unwrap();
+        assert_eq!(words, TraceWords { flags: TRACE_FLAGS, ..TraceWords::default() });
+
+        let located = entries.next().unwrap();
         assert_eq!(Some(located.offset as usize), FULL.rpmsg_at());
-        let Entry::Vdev(vdev) = located.entry else { panic!("the device is the second entry") };
+        let Entry::Vdev(vdev) = located.entry else { panic!("the device is the third entry") };
         assert_eq!((vdev.id, vdev.num_of_vrings), (vdev::ID_RPMSG, 2));
         assert_eq!(u64::from(vdev.dfeatures), F_NS | F_BUFSZ | EVENT_IDX);
         assert_eq!(RpmsgConfig::parse(vdev.config()).unwrap(), RpmsgConfig::new(1024, 128));
@@ -325,7 +348,7 @@ mod tests {
         assert_eq!(rings.next().unwrap(), Vring { da: ADDR_ANY, align: 64, num: 16, notifyid: 2, pa: 0 });
 
         let Entry::Vendor { kind: 200, bytes, .. } = entries.next().unwrap().entry else {
-            panic!("the vendor's is the third entry")
+            panic!("the vendor's is the fourth entry")
         };
         assert!(bytes.starts_with(b"abc"));
 
@@ -348,7 +371,7 @@ mod tests {
     fn the_default_device_offers_what_everyone_understands() {
         const BYTES: [u8; Resources::DEFAULT.table_len()] = Resources::DEFAULT.table();
         let table = Table::parse(&BYTES).unwrap();
-        let Entry::Vdev(vdev) = table.entries().nth(1).unwrap().unwrap().entry else { panic!("a device") };
+        let Entry::Vdev(vdev) = table.entries().nth(2).unwrap().unwrap().entry else { panic!("a device") };
         assert_eq!((u64::from(vdev.dfeatures), vdev.config_len), (F_NS, 0));
     }
 
@@ -356,5 +379,11 @@ mod tests {
     #[should_panic(expected = "a power of two")]
     fn a_ring_of_a_length_that_rings_cannot_have_is_refused() {
         let _ = Resources::new().rpmsg(Rpmsg { to_host: 12, ..Rpmsg::DEFAULT });
+    }
+
+    #[test]
+    #[should_panic(expected = "a power of two")]
+    fn a_trace_that_cannot_be_counted_is_refused() {
+        let _ = Resources::new().trace(3000);
     }
 }

@@ -35,6 +35,8 @@ fn emitted() -> Vec<(Record, Vec<u8>)> {
     let carveout = Carveout { da, pa, len, flags: 3, reserved, name: name("vdev0buffer") };
     let devmem = Devmem { da, pa, len, flags: 3, reserved, name: name("uart3") };
     let trace = Trace { da: 0x1000_2000, len: 2048, reserved, name: name("trace:cm4") };
+    let words =
+        TraceWords { trace: 2, flags: 1, total: 0xFFFF_FFF0, claimed: 16, read: 0xFFFF_FF00, wake: 1024 };
     let vdev = VdevHeader {
         id: 7,
         notifyid: 31,
@@ -55,6 +57,7 @@ fn emitted() -> Vec<(Record, Vec<u8>)> {
         (Carveout::LAYOUT, carveout.emit().to_vec()),
         (Devmem::LAYOUT, devmem.emit().to_vec()),
         (Trace::LAYOUT, trace.emit().to_vec()),
+        (TraceWords::LAYOUT, words.emit().to_vec()),
         (VdevHeader::LAYOUT, vdev.emit().to_vec()),
         (Vring::LAYOUT, vring.emit().to_vec()),
         (RpmsgConfig::LAYOUT, RpmsgConfig::new(512, 80 << 10).emit().to_vec()),

@@ -23,6 +23,7 @@ mod finding;
 mod name;
 mod table;
 mod trace;
+mod trace_words;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use self::{
     name::FixedName,
     table::{Entries, Entry, Header, Located, Table, TableError},
     trace::Trace,
+    trace_words::TraceWords,
     vdev::{Vdev, VdevHeader, Vrings},
     vring::Vring,
 };

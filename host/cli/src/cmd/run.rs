@@ -20,7 +20,7 @@ use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
 };
 use sidecore_remoteproc::recovery::{Policy, Recovery};
-use sidecore_remoteproc::trace::{TraceChange, TraceFollower};
+use sidecore_remoteproc::trace::{Next, Reader};
 use sidecore_remoteproc::{Backend as _, CrashKind};
 
 use super::gdb::Debug;
@@ -139,7 +139,9 @@ struct Session<'a> {
     args: &'a Args,
     image: Image,
     processor: Processor<Any>,
-    trace: Option<TraceFollower>,
+    trace: Option<Reader>,
+    /// When the trace is to be looked at again.
+    look: Next,
     unwritten: Unwritten,
     debugger: Option<Debugger>,
     /// What happens again and again, with counts, until it is told.
@@ -156,7 +158,7 @@ struct Session<'a> {
 
 /// How long a firmware that has said its exit code may take to end by itself.
 const GRACE: Duration = Duration::from_millis(500);
-/// How often a trace is looked at: nobody rings when the firmware writes to it.
+/// How often a trace is looked at that is being written, or that nobody rings for.
 const TRACE_LOOK: Duration = Duration::from_millis(20);
 /// How often a look is taken whether the debugger has ended.
 const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
@@ -180,6 +182,7 @@ impl<'a> Session<'a> {
             image,
             processor,
             trace: None,
+            look: Next::Soon,
             unwritten,
             debugger,
             repeated: Vec::new(),
@@ -201,8 +204,8 @@ impl<'a> Session<'a> {
 
     /// Looks at a remote that was started just now.
     fn begin(&mut self) {
-        let trace = self.processor.remote().traces().first().filter(|_| self.args.trace).cloned();
-        self.trace = trace.map(TraceFollower::new);
+        self.trace = self.args.trace.then(|| Reader::new(self.processor.remote().traces().iter().cloned()));
+        self.look = Next::Soon;
         self.finished = None;
         if self.args.verbose {
             remote::describe(&self.processor);
@@ -213,7 +216,7 @@ impl<'a> Session<'a> {
     fn attend(mut self, interrupts: &Interrupts) -> Outcome {
         loop {
             let grace = self.finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
-            let look = self.trace.as_ref().map(|_| TRACE_LOOK);
+            let look = self.trace.as_ref().filter(|_| self.look != Next::WhenRung).map(|_| TRACE_LOOK);
             let debugger = self.debugger.as_ref().map(|_| DEBUGGER_LOOK);
             let again = self.told.filter(|_| !self.repeated.is_empty()).map(|_| REPEAT);
             self.processor.wait([grace, look, debugger, again].into_iter().flatten().min());
@@ -295,15 +298,14 @@ impl<'a> Session<'a> {
     }
 
     fn follow_trace(&mut self) {
-        let Some(follower) = &mut self.trace else { return };
-        let change = follower.poll(self.processor.remote().backend().memories());
-        let text = match change {
-            Ok(TraceChange::Appended(text) | TraceChange::Wrapped(text) | TraceChange::Rewritten(text)) => {
-                text
-            }
-            Ok(TraceChange::Nothing) | Err(_) => return,
-        };
-        eprint(&text);
+        let Some(reader) = &mut self.trace else { return };
+        let show = |_: &str, line| eprint(&format!("{line}\n"));
+        let (remote, has_ended) = (self.processor.remote(), self.processor.ended().is_some());
+        let map = remote.backend().memories();
+        match has_ended {
+            true => reader.end(map, show),
+            false => self.look = reader.look(map, show),
+        }
     }
 
     /// What the firmware writes by semihosting is its output.

@@ -99,8 +99,8 @@ fn an_image_of_ours_has_what_it_says() {
     let (document, _) = document(&["inspect", "echo"]);
     let table = &document["resource_table"];
     let kinds: Vec<_> = table["entries"].as_array().unwrap().iter().map(|entry| &entry["type"]).collect();
-    assert_eq!(kinds, ["trace", "vdev"]);
-    assert_eq!(table["entries"][1]["rings"].as_array().unwrap().len(), 2);
+    assert_eq!(kinds, ["trace", "trace-words", "vdev"]);
+    assert_eq!(table["entries"][2]["rings"].as_array().unwrap().len(), 2);
     assert_eq!(document["runs_here"], true);
     assert_eq!(document["findings"].as_array().unwrap().len(), 0);
 }

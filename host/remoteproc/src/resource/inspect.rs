@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use sidecore_wire::config::RpmsgConfig;
 use sidecore_wire::features::F_BUFSZ;
 use sidecore_wire::resource_table::vdev::ID_RPMSG;
-use sidecore_wire::resource_table::{ADDR_ANY, Devmem, Entry, FixedName, Vdev, Vring};
+use sidecore_wire::resource_table::{ADDR_ANY, Devmem, Entry, FixedName, TraceWords, Vdev, Vring};
 use sidecore_wire::split::Layout;
 
 use crate::codes;
@@ -47,6 +47,8 @@ pub(crate) fn inspect(firmware: &Firmware<'_>, findings: &mut Vec<Finding>) {
                 findings.push(Finding::warning(codes::DEVMEM_NOT_MAPPED, text));
             }
             Entry::Vdev(vdev) => inspect_vdev(index, &vdev, &mut ids, findings),
+            // One that is of no use is told of where the memories are planned.
+            Entry::Vendor { kind, bytes } if !matches!(TraceWords::parse(kind, bytes), Ok(None)) => {}
             Entry::Vendor { kind, .. } => {
                 findings.push(Finding::note(codes::ENTRY_VENDOR, format!("entry {index}: type is {kind}")));
             }

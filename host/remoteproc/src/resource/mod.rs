@@ -199,6 +199,8 @@ impl PlannedTable {
                 planned.carveouts.push(carveout::Planned::new(Located { index, offset, entry }, building)?);
             }
         }
+        let (words, faults) = crate::trace::words(table, at);
+        findings.extend(faults.into_iter().map(|fault| Finding::warning(codes::TRACE_WORDS, fault)));
         let mut ids = NotifyIds::new(&entries);
         for &Located { index, offset, ref entry } in &entries {
             match *entry {
@@ -209,7 +211,8 @@ impl PlannedTable {
                 Entry::Trace(entry) => {
                     let number = planned.traces.len();
                     let located = Located { index, offset, entry };
-                    planned.traces.push(trace::Planned::new(located, number, building, findings)?);
+                    let words = words.get(&index).copied();
+                    planned.traces.push(trace::Planned::new(located, number, words, building, findings)?);
                 }
                 Entry::Vdev(entry) => {
                     let number = planned.vdevs.len() as u32;

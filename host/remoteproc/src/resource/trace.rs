@@ -8,15 +8,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sidecore_mem::DeviceAddr;
-use sidecore_wire::resource_table::{self as wire, ADDR_ANY, FixedName, Located};
+use sidecore_wire::resource_table::{self as wire, ADDR_ANY, Located};
 
 use super::error::{Fault, Place, PlanError};
 use super::space::{Purpose, Rank, Spot};
 use super::{Building, Placing};
 use crate::codes;
 use crate::finding::Finding;
-use crate::text::escape;
-use crate::trace::TraceBuffer;
+use crate::trace::{self, TraceBuffer, Words};
 
 /// A trace buffer that is still to be placed.
 #[derive(Clone, Debug)]
@@ -24,12 +23,14 @@ pub(super) struct Planned {
     located: Located<wire::Trace>,
     name: String,
     spot: Spot,
+    words: Option<Words>,
 }
 
 impl Planned {
     pub(super) fn new(
         located: Located<wire::Trace>,
         number: usize,
+        words: Option<Words>,
         building: &mut Building<'_>,
         findings: &mut Vec<Finding>,
     ) -> Result<Planned, PlanError> {
@@ -42,13 +43,10 @@ impl Planned {
         if u64::from(len) > limit {
             return Err(place("len").with(len.into(), Fault::TooLarge { needed: len.into(), limit }));
         }
-        let mut name = escape(located.entry.name.as_bytes(), FixedName::SIZE);
-        if name.is_empty() {
-            name = format!("trace{number}");
-        }
+        let name = trace::name(&located.entry.name, number);
         if da == ADDR_ANY {
             let spot = building.space.float(name.clone(), len.into(), 1, Rank::Other);
-            return Ok(Planned { located, name, spot });
+            return Ok(Planned { located, name, spot, words });
         }
         let spot = building.space.fix(&name, da, len.into(), Purpose::Trace);
         let spot = spot.map_err(|fault| place("da").with(da.into(), fault))?;
@@ -56,13 +54,14 @@ impl Planned {
             let text = format!("entry {}: {len:#x} bytes at {da:#x} ({name})", located.index);
             findings.push(Finding::warning(codes::TRACE_OUTSIDE, text));
         }
-        Ok(Planned { located, name, spot })
+        Ok(Planned { located, name, spot, words })
     }
 
     pub(super) fn place(&self, placing: &mut Placing<'_>) -> Result<TraceBuffer, PlanError> {
         let Located { index: entry, offset, entry: trace } = self.located;
         let da = placing.address(self.spot, trace.len.into())?;
         placing.write(offset, &wire::Trace { da, ..trace }.emit());
-        Ok(TraceBuffer { entry, name: self.name.clone(), at: DeviceAddr(da.into()), len: trace.len })
+        let (name, at) = (self.name.clone(), DeviceAddr(da.into()));
+        Ok(TraceBuffer { entry, name, at, len: trace.len, words: self.words })
     }
 }

@@ -88,6 +88,10 @@ pub trait Platform {
     /// armed watchdog is fed meanwhile: waiting is not hanging.
     fn wait(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool);
 
+    /// Wakes whoever reads the trace and asked for it, asleep or not; where nothing does, the reader looks by itself. May be
+    /// called in any state.
+    fn alert() {}
+
     /// For how many ticks it is worth looking at the rings before [`wait`](Self::wait): about what sleeping and waking
     /// cost, 0 where the main side cannot run meanwhile.
     fn patience(&self) -> u64;

@@ -124,6 +124,10 @@ fn entry(text: &mut String, row: &Row) {
                 line(text, format_args!("       configuration: {} bytes, {config}", config.len() / 2));
             }
         }
+        What::TraceWords { trace, rings } => {
+            let rings = if *rings { ", rings" } else { "" };
+            line(text, format_args!("{index:>3}  words of the trace of entry {trace}{rings}"));
+        }
         What::Vendor { kind, size } => {
             line(text, format_args!("{index:>3}  a vendor's, type {kind}: {size} bytes"));
         }

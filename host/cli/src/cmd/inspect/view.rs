@@ -7,7 +7,7 @@ use sidecore_remoteproc::{Firmware, Limits, Memory};
 use sidecore_wire::config::RpmsgConfig;
 use sidecore_wire::features::{F_BUFSZ, names_for};
 use sidecore_wire::resource_table::vdev::{ID_BLOCK, ID_CONSOLE, ID_NET, ID_RPMSG};
-use sidecore_wire::resource_table::{ADDR_ANY, Entry, FixedName, Vdev};
+use sidecore_wire::resource_table::{ADDR_ANY, Entry, FixedName, TraceWords, Vdev};
 
 use crate::image::Image;
 
@@ -96,6 +96,12 @@ pub(super) enum What {
         config: String,
         buffers: Option<Buffers>,
         rings: Vec<Ring>,
+    },
+    /// How much was written to the trace of that entry.
+    #[serde(rename = "trace-words")]
+    TraceWords {
+        trace: u32,
+        rings: bool,
     },
     Vendor {
         kind: u32,
@@ -234,7 +240,13 @@ impl What {
                 Self::Trace { name: name(&entry.name), address: chosen(entry.da), size: entry.len }
             }
             Entry::Vdev(ref vdev) => Self::vdev(vdev),
-            Entry::Vendor { kind, bytes } => Self::Vendor { kind, size: bytes.len() },
+            Entry::Vendor { kind, bytes } => match TraceWords::parse(kind, bytes) {
+                Ok(Some(TraceWords { trace, flags, .. })) => {
+                    Self::TraceWords { trace, rings: flags & TraceWords::RINGS != 0 }
+                }
+                Ok(None) => Self::Vendor { kind, size: bytes.len() },
+                Err(malformed) => Self::Malformed { reason: malformed.to_string() },
+            },
             Entry::Unknown { kind } => Self::Unknown { kind },
         }
     }

@@ -144,16 +144,16 @@ impl Platform for Sandbox {
         if self.host_asleep.load() == 0 {
             return;
         }
-        let count = 1_u64;
-        let arguments = [
-            self.hand_over.doorbell_out as usize,
-            ptr::from_ref(&count).expose_provenance(),
-            size_of::<u64>(),
-            0,
-            0,
-        ];
-        // SAFETY: the call reads the eight bytes of `count`. It fails only when nobody is left to be woken.
-        let _ = unsafe { machine::system_call(machine::WRITE, arguments) };
+        ring_doorbell(self.hand_over.doorbell_out);
+    }
+
+    fn alert() {
+        // Whoever reads the trace may be another than whoever sleeps, and this is rare.
+        if let Some(base) = NonNull::new(PAGE.load(Ordering::Acquire)) {
+            // SAFETY: only `enter` stores an address, that of the page, which stays mapped.
+            let page = unsafe { Region::from_raw(base, page::SIZE, ()) };
+            ring_doorbell(page.load(page::DOORBELL_OUT).unwrap_or(u32::MAX).cast_signed());
+        }
     }
 
     fn wait(&self, until: Option<u64>, ready: &mut dyn FnMut() -> bool) {
@@ -253,7 +253,15 @@ impl Platform for Sandbox {
     }
 }
 
-/// The hand-over page, for whoever dies without a platform at hand.
+/// Wakes whoever listens to the doorbell with this number.
+fn ring_doorbell(descriptor: i32) {
+    let count = 1_u64;
+    let arguments = [descriptor as usize, ptr::from_ref(&count).expose_provenance(), size_of::<u64>(), 0, 0];
+    // SAFETY: the call reads the eight bytes of `count`. It fails only when nobody is left to be woken.
+    let _ = unsafe { machine::system_call(machine::WRITE, arguments) };
+}
+
+/// The hand-over page, for whoever has no platform at hand.
 static PAGE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 /// Puts a panic record, shortened to its room, into the hand-over page.

@@ -14,7 +14,7 @@ use sidecore_rpmsg::{Event, Link, Name, Rpmsg, Slot};
 use sidecore_virtio::split::{self, Parts};
 use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::table;
-use sidecore_wire::features::F_NS;
+use sidecore_wire::features::{F_EPOCH, F_NS};
 use sidecore_wire::split::Layout;
 
 const NUM: u16 = 2;
@@ -39,6 +39,43 @@ fn start_1_the_kick_after_driver_ok_wakes_a_remote_that_sleeps() {
         let bell = Arc::new(Notify::new());
         let theirs = bell.clone();
         (move |_: u16| theirs.notify(), move || bell.wait())
+    });
+}
+
+/// RESET-18: what a remote did for the host before is over, and seen to be, when it has acknowledged the reset: an index of
+/// the old life never ends in the cleared ring, wherever the reset met it.
+#[test]
+fn reset_18_an_acknowledged_reset_comes_after_all_that_the_remote_did_before() {
+    loom::model(|| {
+        let memory = Region::model(80);
+        for (at, value) in [(0, 3), (4, 7), (12, F_EPOCH as u32), (20, 8)] {
+            memory.store::<u32>(at, value).unwrap();
+        }
+        memory.store(24, 7_u8).unwrap();
+        memory.store(25, 1_u8).unwrap();
+        let theirs = memory.clone();
+        let host = thread::spawn(move || {
+            let driver = table::Driver::new(&theirs, 0).unwrap();
+            let reset = driver.reset().unwrap();
+            while !driver.is_acknowledged(reset) {
+                thread::yield_now();
+            }
+            theirs.store(56, 0_u16).unwrap();
+        });
+        let theirs = memory.clone();
+        let remote = thread::spawn(move || {
+            let device = table::Device::new(&theirs, 0).unwrap();
+            if device.poll() == Change::Started {
+                theirs.store(56, 7_u16).unwrap();
+            }
+            // It has let go, be it that it saw the reset or not.
+            while !device.acknowledge() {
+                thread::yield_now();
+            }
+        });
+        host.join().unwrap();
+        remote.join().unwrap();
+        assert_eq!(memory.load::<u16>(56), Ok(0));
     });
 }
 

@@ -90,6 +90,8 @@ extern "C" {
 #define SIDECORE_F_NS (UINT64_C(1) << 0)
 /* the configuration space gives the sizes of the buffers */
 #define SIDECORE_F_BUFSZ (UINT64_C(1) << 1)
+/* the configuration space ends with two words by which a reset is acknowledged */
+#define SIDECORE_F_EPOCH (UINT64_C(1) << 16)
 /* descriptors may point at tables of descriptors */
 #define SIDECORE_INDIRECT_DESC (UINT64_C(1) << 28)
 /* each side says at which index it wants to be notified */
@@ -788,6 +790,36 @@ static inline void sidecore_rpmsg_config_emit(const struct sidecore_rpmsg_config
     sidecore_put_u16(to + SIDECORE_RPMSG_CONFIG_SIZE_AT, from->size);
     sidecore_put_u32(to + SIDECORE_RPMSG_CONFIG_TXBUF_SIZE_AT, from->txbuf_size);
     sidecore_put_u32(to + SIDECORE_RPMSG_CONFIG_RXBUF_SIZE_AT, from->rxbuf_size);
+}
+
+/* The last bytes of the configuration space of an rpmsg device that offers F_EPOCH. */
+#define SIDECORE_RPMSG_EPOCHS_SIZE 8
+#define SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT 0
+#define SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT 4
+
+/* As it lies in memory, on a little endian processor. */
+struct sidecore_rpmsg_epochs {
+    uint32_t driver_epoch;
+    uint32_t device_epoch;
+};
+
+SIDECORE_ASSERT(rpmsg_epochs_driver_epoch_follows, SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT == 0);
+SIDECORE_ASSERT(rpmsg_epochs_driver_epoch_overlays, offsetof(struct sidecore_rpmsg_epochs, driver_epoch) == SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT);
+SIDECORE_ASSERT(rpmsg_epochs_device_epoch_follows, SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT == SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT + 4);
+SIDECORE_ASSERT(rpmsg_epochs_device_epoch_overlays, offsetof(struct sidecore_rpmsg_epochs, device_epoch) == SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT);
+SIDECORE_ASSERT(rpmsg_epochs_ends, SIDECORE_RPMSG_EPOCHS_SIZE == SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT + 4);
+SIDECORE_ASSERT(rpmsg_epochs_is_as_long, sizeof(struct sidecore_rpmsg_epochs) == 8);
+
+static inline void sidecore_rpmsg_epochs_parse(struct sidecore_rpmsg_epochs *to, const uint8_t *from)
+{
+    to->driver_epoch = sidecore_get_u32(from + SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT);
+    to->device_epoch = sidecore_get_u32(from + SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT);
+}
+
+static inline void sidecore_rpmsg_epochs_emit(const struct sidecore_rpmsg_epochs *from, uint8_t *to)
+{
+    sidecore_put_u32(to + SIDECORE_RPMSG_EPOCHS_DRIVER_EPOCH_AT, from->driver_epoch);
+    sidecore_put_u32(to + SIDECORE_RPMSG_EPOCHS_DEVICE_EPOCH_AT, from->device_epoch);
 }
 
 /* The hand-over page of the sandbox, our own. */

@@ -1,6 +1,8 @@
-//! The configuration space of the rpmsg device, which gives the sizes of the buffers.
+//! The configuration space of the rpmsg device: it begins with the sizes of the buffers, where
+//! [`F_BUFSZ`](crate::features::F_BUFSZ) is offered, and ends with the epochs of the link, where
+//! [`F_EPOCH`](crate::features::F_EPOCH) is.
 //!
-//! Provisional: Linux `include/linux/rpmsg/virtio_rpmsg.h`, `struct virtio_rpmsg_config` (2026), known from its
+//! The sizes are provisional: Linux `include/linux/rpmsg/virtio_rpmsg.h`, `struct virtio_rpmsg_config` (2026), known from its
 //! patches. It counts only once [`F_BUFSZ`](crate::features::F_BUFSZ) is negotiated. Other stacks have used the same
 //! bits with other layouts; what they wrote fails the check of `version` or `size`.
 
@@ -90,6 +92,58 @@ impl RpmsgConfig {
     }
 }
 
+/// The epochs of a link, 8 bytes, the last ones of the configuration space: by them a remote acknowledges that the host
+/// has reset the device (ours; RESET-17 to RESET-19 of the protocol).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epochs {
+    /// The host's: which reset was the last one. Any number; each reset has another one than the reset before.
+    pub driver: u32,
+    /// The remote's: for which reset it has let go of rings and buffers.
+    pub device: u32,
+}
+
+impl Epochs {
+    /// Bytes in the configuration space.
+    pub const SIZE: usize = 8;
+
+    /// The layout as data.
+    pub const LAYOUT: Record = Record {
+        name: "rpmsg_epochs",
+        text: "the last bytes of the configuration space of an rpmsg device that offers F_EPOCH",
+        size: Self::SIZE,
+        fields: &[
+            field("driver_epoch", Self::DRIVER, Kind::U32),
+            field("device_epoch", Self::DEVICE, Kind::U32),
+        ],
+    };
+
+    /// Offset of the host's word in them.
+    pub const DRIVER: usize = 0;
+    /// Offset of the remote's word in them.
+    pub const DEVICE: usize = 4;
+
+    /// Their offset in a configuration space of so many bytes; `None` where it has no room for them.
+    #[must_use]
+    pub const fn at(config_len: usize) -> Option<usize> {
+        config_len.checked_sub(Self::SIZE)
+    }
+
+    /// The epochs in the last bytes of a configuration space.
+    #[must_use]
+    pub const fn parse(bytes: &[u8; Self::SIZE]) -> Self {
+        Self { driver: u32_at::<{ Self::DRIVER }, _>(bytes), device: u32_at::<{ Self::DEVICE }, _>(bytes) }
+    }
+
+    /// The epochs as they lie there.
+    #[must_use]
+    pub const fn emit(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        put::<{ Self::DRIVER }, _, _>(&mut bytes, self.driver.to_le_bytes());
+        put::<{ Self::DEVICE }, _, _>(&mut bytes, self.device.to_le_bytes());
+        bytes
+    }
+}
+
 mod at {
     pub(super) const VERSION: usize = 0;
     pub(super) const SIZE: usize = 1;
@@ -120,6 +174,15 @@ mod tests {
         let config = RpmsgConfig::new(512, 80 << 10);
         assert_eq!(config.emit(), GOLDEN);
         assert_eq!(RpmsgConfig::parse(&GOLDEN), Ok(config));
+    }
+
+    #[test]
+    fn epochs_match_golden_bytes_at_the_end_of_their_space() {
+        let golden = [0x04, 0x03, 0x02, 0x01, 0xFF, 0xFF, 0xFF, 0xFF];
+        let epochs = Epochs { driver: 0x0102_0304, device: u32::MAX };
+        assert_eq!(epochs.emit(), golden);
+        assert_eq!(Epochs::parse(&golden), epochs);
+        assert_eq!([0, 7, 8, 20].map(Epochs::at), [None, None, Some(0), Some(12)]);
     }
 
     #[test]

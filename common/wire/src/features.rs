@@ -11,6 +11,8 @@ use crate::resource_table::vdev;
 pub const F_NS: u64 = 1 << 0;
 /// The [configuration space](crate::config) gives the sizes of the buffers. Provisional.
 pub const F_BUFSZ: u64 = 1 << 1;
+/// The [configuration space](crate::config::Epochs) ends with two words by which a reset is acknowledged.
+pub const F_EPOCH: u64 = 1 << 16;
 /// Descriptors may point at tables of descriptors.
 pub const INDIRECT_DESC: u64 = 1 << 28;
 /// `used_event` and `available_event` say when to notify.
@@ -30,7 +32,7 @@ pub const NOTIFICATION_DATA: u64 = 1 << 38;
 /// The driver may reset one ring alone.
 pub const RING_RESET: u64 = 1 << 40;
 
-/// First of the eight device bits (16 to 23) that sidecore keeps for its own features; none is in use.
+/// First of the eight device bits (16 to 23) that sidecore keeps for its own features; [`F_EPOCH`] is the only one in use.
 pub const FIRST_OWN_BIT: u32 = 16;
 /// Last of the device bits that sidecore keeps for its own features.
 pub const LAST_OWN_BIT: u32 = 23;
@@ -101,6 +103,14 @@ pub const REGISTRY: &[Feature] = &[
         status: Standing::Provisional,
         text: "the configuration space gives the sizes of the buffers",
         source: "Linux include/linux/rpmsg/virtio_rpmsg.h, VIRTIO_RPMSG_F_BUFSZ (2026)",
+    },
+    Feature {
+        bit: F_EPOCH.trailing_zeros(),
+        name: "F_EPOCH",
+        owner: Owner::Rpmsg,
+        status: Standing::Ours,
+        text: "the configuration space ends with two words by which a reset is acknowledged",
+        source: "RESET-17",
     },
     Feature {
         bit: INDIRECT_DESC.trailing_zeros(),
@@ -242,6 +252,7 @@ mod tests {
         let specified = [
             ("F_NS", 0),
             ("F_BUFSZ", 1),
+            ("F_EPOCH", 16),
             ("INDIRECT_DESC", 28),
             ("EVENT_IDX", 29),
             ("VERSION_1", 32),
@@ -278,7 +289,7 @@ mod tests {
     fn names_display_as_words() {
         assert_eq!(format!("{}", names(0)), "none");
         assert_eq!(format!("{}", names(F_NS | EVENT_IDX | 1 << 45)), "F_NS | EVENT_IDX | bit 45");
-        assert_eq!(format!("{}", names(1 << 63 | 1 << 16)), "bit 16 | bit 63");
+        assert_eq!(format!("{}", names(1 << 63 | 1 << 17)), "bit 17 | bit 63");
         assert!(format!("{}", names(u64::MAX)).starts_with("F_NS | F_BUFSZ | bit 2 | "));
     }
 

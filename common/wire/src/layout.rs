@@ -3,7 +3,7 @@
 //! Each layout is stated once: its offsets are the constants that `parse` and `emit` use.
 
 use crate::{
-    config::RpmsgConfig,
+    config::{Epochs, RpmsgConfig},
     features::VENDOR_ENTRY_TYPE,
     name_service::{self, Announcement, Name},
     resource_table::{
@@ -112,6 +112,7 @@ pub const ALL: &[Record] = &[
     VdevHeader::LAYOUT,
     Vring::LAYOUT,
     RpmsgConfig::LAYOUT,
+    Epochs::LAYOUT,
     sandbox::LAYOUT,
 ];
 

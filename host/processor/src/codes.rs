@@ -2,7 +2,7 @@
 
 sidecore_remoteproc::codes! {
     error 501 ENDPOINT_CLOSED "endpoint-closed"
-        "The endpoint was closed, or belongs to an earlier run of the remote."
+        "The endpoint was closed."
         "Open a new one.";
     error 502 SERVICE_WITHDRAWN "service-withdrawn"
         "The remote withdrew the service that the endpoint was bound to."
@@ -54,6 +54,10 @@ sidecore_remoteproc::codes! {
     error 517 NOT_TAKEN "not-taken"
         "Messages or events came faster than the application took them, and some are lost."
         "Read every endpoint that is open and take the events, or close endpoints that nobody reads.";
+    error 518 EARLIER_RUN "earlier-run"
+        "The endpoint belongs to an earlier run of the remote, which was restarted or attached to again since."
+        "It stays of no use: open the service again. What was on its way when the remote ended is lost, unless an event \
+         says that the link was gone on in.";
 }
 
 #[cfg(test)]

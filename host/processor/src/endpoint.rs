@@ -10,10 +10,11 @@ use crate::error::{Lost, OpenError, ReceiveError, SendError};
 use crate::message::Message;
 use crate::processor::Processor;
 
-/// An open endpoint of a processor. After it was closed, or the remote was stopped, every use says so.
+/// An open endpoint of a processor. After it was closed, or the remote was stopped, every use says so; and once the remote
+/// runs anew, for ever, that it is one of an earlier run ([`Lost::EarlierRun`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    run: u32,
+    run: u64,
     device: u32,
     inner: rpmsg::Endpoint,
 }
@@ -263,7 +264,7 @@ impl<B: Backend> Processor<B> {
     /// # Errors
     /// There is none, and there will never be one.
     pub fn try_receive(&self, endpoint: Endpoint) -> Result<Option<Message<'_, B>>, Lost> {
-        let device = self.find(endpoint).ok_or(Lost::Closed)?;
+        let device = self.find(endpoint).ok_or_else(|| self.lost(endpoint))?;
         let take = || {
             let parcel = device.ports.borrow_mut().take(endpoint.inner)?;
             Message::new(device, endpoint.inner, parcel)
@@ -325,10 +326,16 @@ impl<B: Backend> Processor<B> {
         found.filter(|_| endpoint.run == self.run)
     }
 
+    /// Why an endpoint has no device.
+    #[cold]
+    fn lost(&self, endpoint: Endpoint) -> Lost {
+        if endpoint.run == self.run { Lost::Closed } else { Lost::EarlierRun }
+    }
+
     /// The device of an endpoint that is good for sending.
     #[inline]
     fn device(&self, endpoint: Endpoint) -> Result<&Device<B>, Lost> {
-        let device = self.find(endpoint).ok_or(Lost::Closed)?;
+        let device = self.find(endpoint).ok_or_else(|| self.lost(endpoint))?;
         self.check(device, endpoint).map(|()| device)
     }
 

@@ -13,9 +13,12 @@ use crate::ground::DeviceError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The endpoint was closed, or is one of an earlier run of the remote.
+    /// The endpoint was closed.
     #[error("the endpoint was closed")]
     Closed,
+    /// The endpoint is one of an earlier run of the remote, and stays so: open another one.
+    #[error("the endpoint is one of an earlier run of the remote: it was restarted, or attached to again")]
+    EarlierRun,
     /// The remote withdrew the service that the endpoint is bound to.
     #[error("the remote withdrew {service}")]
     Withdrawn {
@@ -41,6 +44,7 @@ impl Lost {
     pub fn code(&self) -> Code {
         match self {
             Self::Closed => codes::ENDPOINT_CLOSED,
+            Self::EarlierRun => codes::EARLIER_RUN,
             Self::Withdrawn { .. } => codes::SERVICE_WITHDRAWN,
             Self::Link { .. } => codes::LINK_BROKEN,
             Self::Ended(Ended::Exited { .. } | Ended::Stopped | Ended::Detached) => codes::REMOTE_ENDED,

@@ -143,6 +143,14 @@ pub enum Event {
         /// Number of the device.
         device: u32,
     },
+    /// The remote tells when it has let go of a device that was reset, and has not told in time. It was brought up all the
+    /// same: what the remote still does for the main side before us may cost the link.
+    ResetNotAcknowledged {
+        /// Number of the device.
+        device: u32,
+        /// How long was waited.
+        waited: std::time::Duration,
+    },
     /// Frames are no longer recorded: the file takes no more.
     CaptureEnded {
         /// What the system said.
@@ -299,6 +307,13 @@ impl fmt::Display for Event {
             Self::LinkBroken { device, error } => write!(f, "vdev{device}: link closed: {error}"),
             Self::NeedsReset { device } => write!(f, "vdev{device}: the remote asks for a reset"),
             Self::DeviceReset { device } => write!(f, "vdev{device}: somebody else reset it"),
+            Self::ResetNotAcknowledged { device, waited } => {
+                write!(
+                    f,
+                    "vdev{device}: the remote has not acknowledged a reset within {} ms",
+                    waited.as_millis()
+                )
+            }
             Self::CaptureEnded { error } => write!(f, "recording ended: {error}"),
             Self::Ended(ended) => ended.fmt(f),
             Self::EventsLost { count } => write!(f, "{count} events lost: nobody took them"),

@@ -7,11 +7,9 @@ use sidecore_rpmsg::host::{BringUpError, ResumeError};
 use sidecore_rpmsg::link::vring::Buffers;
 use sidecore_virtio::Notify;
 use sidecore_virtio::split::{self, Parts};
-use sidecore_virtio::transport::DriverTransport as _;
-use sidecore_virtio::transport::table::{self, RegisterError};
+use sidecore_virtio::transport::table::{self, RegisterError, Reset};
 use sidecore_wire::resource_table::vdev::ID_RPMSG;
 use sidecore_wire::split::Layout;
-use sidecore_wire::status::Status;
 
 use crate::device::Room;
 use crate::journal::{Section, Shape};
@@ -65,10 +63,21 @@ impl<B: Backend> Ground<B> {
         self.journal.as_ref().is_some_and(|journal| journal.left_in_use().is_some())
     }
 
-    /// Takes the device out of use: nobody resumes it any more, and the remote sees it reset.
-    pub(crate) fn withdraw(&self) {
+    /// Takes the device out of use: nobody resumes it any more, and the remote sees it reset. Answers what tells whether
+    /// it has, if it will tell.
+    pub(crate) fn withdraw(&self) -> Option<Reset> {
         self.journal.iter().for_each(Section::end);
-        self.registers.set_status(Status::RESET);
+        let reset = self.registers.reset();
+        // One that does not know of epochs is not rung: rpmsg-lite takes its first bell for the start.
+        if reset.is_some() {
+            (0..2).for_each(|queue| self.bell.notify(queue));
+        }
+        reset
+    }
+
+    /// Whether the remote has let go of what there was before a reset.
+    pub(crate) fn has_let_go(&self, reset: Option<Reset>) -> bool {
+        reset.is_some_and(|reset| self.registers.is_acknowledged(reset))
     }
 }
 

@@ -35,8 +35,9 @@ pub struct Options {
     /// How long a wait looks at the rings before it sleeps, at most: where there is one CPU only it does not, and where
     /// looking has been in vain (the remote is slow, or has to share our CPU) it does so shortly.
     pub spin: Duration,
-    /// How long a remote that is attached to is given to let go of the rings of the main side before this one. It must
-    /// be longer than the remote's looks at the device status are apart (RESET-3 and RESET-13 of the protocol).
+    /// How long a remote that is attached to is given at most to let go of the rings of the main side before this one. It
+    /// must be longer than the remote's looks at the device status are apart (RESET-3 and RESET-13 of the protocol). One
+    /// that tells when it has let go (RESET-19) is waited for no longer than that takes.
     pub quiesce: Duration,
     /// Whether a journal is kept where the backend has memory for it, and [`attach`](Processor::attach) goes on where a
     /// main side died that kept one. Otherwise, and where that cannot be, the remote sees its devices reset, and what was
@@ -78,7 +79,7 @@ pub struct Processor<B: Backend> {
     offers: RefCell<Vec<Offer>>,
     pub(crate) ended: RefCell<Option<Ended>>,
     /// How often the remote was started.
-    pub(crate) run: u32,
+    pub(crate) run: u64,
     options: Options,
     /// How long the next wait looks before it sleeps.
     patience: Cell<Duration>,
@@ -186,7 +187,7 @@ impl<B: Backend> Processor<B> {
     /// Services that ran there begin anew.
     ///
     /// Otherwise the devices are brought up anew: the remote sees them reset, and announces again; what was under way is
-    /// lost. That takes [`Options::quiesce`] longer than a start.
+    /// lost. That takes until the remote says that it has let go of the rings before, or [`Options::quiesce`].
     ///
     /// # Errors
     /// As for [`Remote::attach`].
@@ -212,7 +213,7 @@ impl<B: Backend> Processor<B> {
         self.devices.clear();
         self.events.clear();
         *self.ended.get_mut() = None;
-        self.run = self.run.wrapping_add(1);
+        self.run += 1;
         let mut anew = Vec::new();
         for (vdev, ground) in self.grounds() {
             match ground {
@@ -265,13 +266,25 @@ impl<B: Backend> Processor<B> {
         remote.vdevs().iter().map(|vdev| (vdev.index, ground(vdev))).collect()
     }
 
-    /// Resets devices of a remote that runs, and waits until it can be taken to have seen that: what it is doing for the
-    /// main side before us must not end in our rings (RESET-13 of the protocol). Nothing rings here: rpmsg-lite takes its
-    /// first bell for the start.
+    /// Resets devices of a remote that runs, and waits until it says that it has seen that, or can be taken to: what it is
+    /// doing for the main side before us must not end in our rings (RESET-13 and RESET-19 of the protocol).
     fn quiesce(&self, grounds: &[(u32, Result<Ground<B>, crate::DeviceError>)]) {
         let devices = grounds.iter().filter_map(|(_, ground)| ground.as_ref().ok());
-        if devices.inspect(|ground| ground.withdraw()).count() > 0 {
-            std::thread::sleep(self.options.quiesce);
+        let mut waiting: Vec<_> = devices.map(|ground| (ground, ground.withdraw())).collect();
+        let begin = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        loop {
+            waiting.retain(|(ground, reset)| !ground.has_let_go(*reset));
+            let rest = self.options.quiesce.saturating_sub(begin.elapsed());
+            if waiting.is_empty() || rest.is_zero() {
+                break;
+            }
+            std::thread::sleep(pause.min(rest));
+            pause = (2 * pause).min(Duration::from_millis(1));
+        }
+        for (ground, _) in waiting.iter().filter(|(_, reset)| reset.is_some()) {
+            let waited = self.options.quiesce;
+            self.events.push(Event::ResetNotAcknowledged { device: ground.index, waited });
         }
     }
 

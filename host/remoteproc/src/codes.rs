@@ -358,6 +358,10 @@ codes! {
     finding 212 TRACE_WORDS "trace-words"
         "An entry for the words of a trace buffer is of no use; the buffer is read as plain text."
         "What is lost of it cannot be counted. Compare the entry with the book's chapter on traces.";
+    finding 213 EPOCHS "epochs"
+        "An rpmsg device offers to acknowledge resets, but its configuration space has no aligned room for the two words."
+        "Resets are not acknowledged, and who attaches waits for a fixed time. Let the configuration end with 8 bytes \
+         at a multiple of 4, or do not offer bit 16.";
 }
 
 #[cfg(test)]

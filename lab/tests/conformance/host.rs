@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sidecore_conformance::{Ground as _, Ring};
 use sidecore_rpmsg::{Announcement, Header};
+use sidecore_wire::config::Epochs;
 use sidecore_wire::resource_table::{Table, vdev::offset, vring};
 use sidecore_wire::split::{DESC_WRITE, Descriptor};
 
@@ -26,6 +27,8 @@ pub(crate) enum Fault {
     WritesFeatures,
     SaysNothingOfFailure,
     IgnoresRequests,
+    NumbersNoReset,
+    HeedsNoAcknowledgement,
     GivesUpOnSilence,
 }
 
@@ -86,9 +89,16 @@ impl Host {
     fn start(&mut self) {
         let at = self.vdev + offset::STATUS as u64;
         let is_anothers = self.end.load_byte(at) != Some(0);
+        let reset = self.number_reset();
         self.end.store_byte(at, 0);
         if is_anothers && self.fault != Fault::GoesOnAtOnce {
-            std::thread::sleep(Duration::from_millis(200));
+            for _ in 0..200 {
+                let is_heard = reset.is_some_and(|(at, epoch)| self.end.word(at) == epoch);
+                if is_heard && self.fault != Fault::HeedsNoAcknowledgement {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         if self.fault != Fault::SkipsSteps {
             self.end.store_byte(at, 1);
@@ -119,6 +129,17 @@ impl Host {
         self.end.store(self.rings[1].available_flags(), 1);
         self.end.store_byte(at, last);
         self.end.kick(self.rings[0].notifyid);
+    }
+
+    /// Where the remote acknowledges a reset, and how; `None` where it does not.
+    fn number_reset(&self) -> Option<(u64, u32)> {
+        let config = self.end.word(self.vdev + offset::CONFIG_LEN as u64) as usize;
+        let knows = self.end.word(self.vdev + offset::DFEATURES as u64) & 1 << 16 != 0;
+        let epochs = Epochs::at(config).filter(|_| knows && self.fault != Fault::NumbersNoReset)?;
+        let at = self.vdev + (offset::VRINGS + 2 * vring::SIZE + epochs) as u64;
+        let epoch = self.end.word(at) ^ 0x8000_0000;
+        self.end.write(at + Epochs::DRIVER as u64, &epoch.to_le_bytes());
+        Some((at + Epochs::DEVICE as u64, epoch))
     }
 
     fn offer(&mut self, queue: usize, head: u16, len: u32) {

@@ -89,6 +89,8 @@ mutants! { test_remote, remote:
     a_remote_that_goes_on_after_a_reset: IgnoresReset breaks "RESET-1",
     a_remote_that_does_not_see_cleared_rings: GoesOnAfterReset breaks "RESET-4",
     a_remote_that_breaks_off_in_silence: AsksForNothing breaks "ERROR-2",
+    a_remote_that_acknowledges_no_reset: NeverAcknowledges breaks "RESET-18",
+    a_remote_that_acknowledges_while_it_has_a_link: AcknowledgesInALink breaks "RESET-18",
     a_remote_that_loses_buffers_to_useless_frames: KeepsUselessFrames breaks "ERROR-3",
 }
 
@@ -106,5 +108,7 @@ mutants! { test_host, host:
     a_host_that_writes_what_is_the_remotes: WritesFeatures breaks "TABLE-7",
     a_host_that_gives_up_in_silence: SaysNothingOfFailure breaks "ERROR-2",
     a_host_that_leaves_a_remote_no_time: GoesOnAtOnce breaks "RESET-13",
+    a_host_that_does_not_number_its_resets: NumbersNoReset breaks "RESET-17",
+    a_host_that_hears_no_acknowledgement: HeedsNoAcknowledgement breaks "RESET-19",
     a_host_that_does_not_hear_a_request_for_a_reset: IgnoresRequests breaks "RESET-8",
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sidecore_conformance::{Ground as _, Ring};
 use sidecore_rpmsg::{Announcement, Header, Name};
-use sidecore_wire::resource_table::vdev::offset;
+use sidecore_wire::config::Epochs;
+use sidecore_wire::resource_table::{vdev::offset, vring};
 use sidecore_wire::split::{DESC_INDIRECT, DESC_NEXT, DESC_WRITE, UsedElement};
 
 use crate::rig::End;
@@ -41,6 +42,8 @@ pub(crate) enum Fault {
     KeepsUselessFrames,
     WantsKicks,
     TakesChains,
+    NeverAcknowledges,
+    AcknowledgesInALink,
 }
 
 const ECHO: u32 = 1024;
@@ -72,6 +75,9 @@ impl Remote {
         let offered = end.word(vdev + offset::DFEATURES as u64);
         let mut remote = Remote { end, vdev, fault, offered, asked: false };
         while !remote.end.is_over() {
+            if remote.fault != Fault::NeverAcknowledges {
+                remote.acknowledge();
+            }
             if !remote.is_up() {
                 remote.wait();
                 remote.misbehave_early();
@@ -80,6 +86,15 @@ impl Remote {
             } else {
                 remote.ask();
             }
+        }
+    }
+
+    /// Has let go of every link.
+    fn acknowledge(&self) {
+        let at = self.vdev + (offset::VRINGS + 2 * vring::SIZE) as u64;
+        if self.offered & 1 << 16 != 0 {
+            let epoch = self.end.word(at + Epochs::DRIVER as u64);
+            self.end.write(at + Epochs::DEVICE as u64, &epoch.to_le_bytes());
         }
     }
 
@@ -175,6 +190,9 @@ impl Remote {
             let ignores = self.fault == Fault::IgnoresReset;
             if self.end.is_over() || (!ignores && !self.is_up()) {
                 return;
+            }
+            if self.fault == Fault::AcknowledgesInALink {
+                self.acknowledge();
             }
             match self.turn(&mut link) {
                 Ok(true) => {}

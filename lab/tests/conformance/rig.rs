@@ -9,6 +9,8 @@ use sidecore_conformance::{Ground, Met, Peer, Role, Scene, Table, Woken};
 use sidecore_mem::Region;
 use sidecore_mem::sync::full_fence;
 use sidecore_os::{Mapping, SharedMemory};
+use sidecore_wire::config::Epochs;
+use sidecore_wire::features::{F_EPOCH, F_NS};
 use sidecore_wire::resource_table::{Vring, vdev::offset, vring};
 
 pub(crate) const LEN: usize = 0x8_0000;
@@ -143,7 +145,8 @@ impl<F: Fn(End, u64) + Clone + Send + 'static> Peer for Thread<F> {
         self.end();
         let memory = SharedMemory::create("conformance", LEN).unwrap().map().unwrap().region();
         // A remote brings its own table, which is the usual one.
-        let usual = Table::default().scene();
+        let features = (F_NS | F_EPOCH) as u32;
+        let usual = Table { features, config: vec![0; Epochs::SIZE], ..Table::default() }.scene();
         let scene = if self.role == Role::Host { scene } else { &usual };
         memory.write(0, &scene.table).unwrap();
         scene.litter.iter().for_each(|(at, bytes)| memory.write(*at as usize, bytes).unwrap());

@@ -68,6 +68,8 @@ impl<'s, P: Platform> Connection<'s, P> {
         let vdev = base.vdev.as_ref().map_err(|error| *error)?;
         let machine = base.machine;
         let connected = operation(machine, || {
+            // There is no link, and nobody has borrowed anything of the one before.
+            vdev.acknowledge();
             if vdev.poll() == Change::Started {
                 match Self::attach(base, vdev) {
                     Ok(connection) => return Poll::Ready(connection),

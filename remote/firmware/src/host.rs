@@ -27,6 +27,8 @@ use crate::{Error, Machine};
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
 /// How often an idle host looks at the sibling's status, which it may change without a bell.
 const STATUS_PERIOD: Duration = Duration::from_millis(100);
+/// How often a look is taken whether a sibling has seen that its link was reset.
+const ACKNOWLEDGE_PERIOD: Duration = Duration::from_millis(1);
 /// How long a sibling is given to see that its link was reset: more than its own looks at the status are apart.
 const QUIESCE: Duration = Duration::from_millis(250);
 
@@ -71,8 +73,9 @@ pub struct Host<'m, const RING: usize, P: Platform = Native> {
 
 impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
     /// Lets the other core begin where that is this one's to do, waits for its firmware's resource table, and brings its
-    /// rpmsg device up. Any link that there was before is reset, which takes a quarter of a second where the sibling may
-    /// still be in the middle of it: what it does for that one must not end in the rings of this one.
+    /// rpmsg device up. Any link that there was before is reset, and what the sibling does for that one must not end in the
+    /// rings of this one: where it may still be in the middle of it, this waits until it says that it has let go, or a
+    /// quarter of a second where it does not say so.
     ///
     /// # Errors
     /// [`Error::NoSibling`]: this board has one core. Or the sibling's table makes no sense, asks for longer rings than
@@ -93,10 +96,21 @@ impl<'m, const RING: usize, P: Platform> Host<'m, RING, P> {
             let at = find_device(&sibling.table)?;
             let driver = table::Driver::new(&sibling.table, at).map_err(Error::Device)?;
             let before = driver.status();
-            driver.set_status(Status::RESET);
+            let reset = driver.reset();
             // Who asked for it has let go already.
             if before != Status::RESET && !before.contains(Status::NEEDS_RESET) {
-                machine.pause(QUIESCE).await;
+                if reset.is_some() {
+                    machine.platform().ring_sibling();
+                }
+                let end = machine.ticks_after(QUIESCE);
+                let has_let_go = operation(machine, || {
+                    if reset.is_some_and(|reset| driver.is_acknowledged(reset)) || machine.is_over(end) {
+                        return Poll::Ready(());
+                    }
+                    machine.look_again(machine.ticks_after(ACKNOWLEDGE_PERIOD));
+                    Poll::Pending
+                });
+                has_let_go.await;
             }
             let host = Self::bring_up(machine, &sibling, driver, at)?;
             machine.platform().release_sibling();

@@ -1,7 +1,7 @@
 //! The resource table of an image, described in words and laid out when it is compiled.
 
-use sidecore_wire::config::RpmsgConfig;
-use sidecore_wire::features::{F_BUFSZ, F_NS};
+use sidecore_wire::config::{Epochs, RpmsgConfig};
+use sidecore_wire::features::{F_BUFSZ, F_EPOCH, F_NS};
 use sidecore_wire::resource_table::{
     ADDR_ANY, Carveout, FixedName, Header, Trace, TraceWords, VdevHeader, Vring, vdev, vendor,
 };
@@ -47,7 +47,8 @@ pub struct Rpmsg {
     pub to_remote: u16,
     /// Alignment of the parts of a ring in bytes, a power of two.
     pub align: u32,
-    /// The features that are offered, of the low 32 ([`sidecore_wire::features`]).
+    /// The features that are offered, of the low 32 ([`sidecore_wire::features`]). With [`F_EPOCH`] comes room for the
+    /// epochs, and resets are acknowledged.
     pub features: u64,
     /// The sizes of the buffers, header included, where they shall differ from the 512 bytes that both sides assume:
     /// offers [`F_BUFSZ`] with a configuration space.
@@ -64,11 +65,19 @@ pub struct BufferSizes {
 }
 
 impl Rpmsg {
-    /// 64 buffers each way, of the usual size, with the name service: what every Linux and OpenAMP understands.
+    /// 64 buffers each way, of the usual size, with the name service: what every Linux and OpenAMP understands. Resets are
+    /// acknowledged to main sides that ask for it.
     ///
     /// An alignment of 64 lets a ring of this length fit into one page and keeps what either side writes on cache
     /// lines of its own.
-    pub const DEFAULT: Self = Self { to_host: 64, to_remote: 64, align: 64, features: F_NS, buffers: None };
+    pub const DEFAULT: Self =
+        Self { to_host: 64, to_remote: 64, align: 64, features: F_NS | F_EPOCH, buffers: None };
+
+    /// Bytes of its configuration space: first the buffers' sizes, last the epochs, which lie on multiples of 4.
+    const fn config_len(&self) -> usize {
+        let sizes = if self.buffers.is_some() { RpmsgConfig::SIZE } else { 0 };
+        if self.features & F_EPOCH != 0 { sizes.next_multiple_of(4) + Epochs::SIZE } else { sizes }
+    }
 }
 
 impl Default for Rpmsg {
@@ -126,7 +135,7 @@ impl Resources {
             notifyid: 0,
             dfeatures: (device.features | buffer_sizes) as u32,
             gfeatures: 0,
-            config_len: if device.buffers.is_some() { RpmsgConfig::SIZE as u32 } else { 0 },
+            config_len: device.config_len() as u32,
             status: sidecore_wire::status::Status::RESET,
             num_of_vrings: 2,
             reserved: [0; 2],
@@ -134,9 +143,13 @@ impl Resources {
         self = self.entry(&header.emit());
         self = self.append(&ring(device.to_host, device.align, 1).emit());
         self = self.append(&ring(device.to_remote, device.align, 2).emit());
+        let config_end = self.len + device.config_len();
         if let Some(sizes) = device.buffers {
             self = self.append(&RpmsgConfig::new(sizes.to_host, sizes.to_remote).emit());
         }
+        // The epochs are zeros, as the room is.
+        assert!(config_end <= ENTRIES_SIZE, "the entries of a resource table have at most 1024 bytes");
+        self.len = config_end;
         self.rpmsg = Some((start, device));
         self
     }
@@ -311,7 +324,7 @@ mod tests {
         .rpmsg(Rpmsg {
             to_host: 8,
             to_remote: 16,
-            features: F_NS | EVENT_IDX,
+            features: F_NS | EVENT_IDX | F_EPOCH,
             buffers: Some(BufferSizes { to_host: 1024, to_remote: 128 }),
             ..Rpmsg::DEFAULT
         })
@@ -341,7 +354,9 @@ mod tests {
         assert_eq!(Some(located.offset as usize), FULL.rpmsg_at());
         let Entry::Vdev(vdev) = located.entry else { panic!("the device is the third entry") };
         assert_eq!((vdev.id, vdev.num_of_vrings), (vdev::ID_RPMSG, 2));
-        assert_eq!(u64::from(vdev.dfeatures), F_NS | F_BUFSZ | EVENT_IDX);
+        assert_eq!(u64::from(vdev.dfeatures), F_NS | F_BUFSZ | F_EPOCH | EVENT_IDX);
+        assert_eq!(vdev.config_len, 20);
+        assert_eq!(vdev.config()[11..], [0; 9]);
         assert_eq!(RpmsgConfig::parse(vdev.config()).unwrap(), RpmsgConfig::new(1024, 128));
         let mut rings = vdev.vrings();
         assert_eq!(rings.next().unwrap(), Vring { da: ADDR_ANY, align: 64, num: 8, notifyid: 1, pa: 0 });
@@ -372,7 +387,7 @@ mod tests {
         const BYTES: [u8; Resources::DEFAULT.table_len()] = Resources::DEFAULT.table();
         let table = Table::parse(&BYTES).unwrap();
         let Entry::Vdev(vdev) = table.entries().nth(2).unwrap().unwrap().entry else { panic!("a device") };
-        assert_eq!((u64::from(vdev.dfeatures), vdev.config_len), (F_NS, 0));
+        assert_eq!((u64::from(vdev.dfeatures), vdev.config_len), (F_NS | F_EPOCH, 8));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use core::fmt;
 use sidecore_mem::sync::full_fence;
 use sidecore_mem::{AccessError, Region, Word};
 use sidecore_wire::Malformed;
-use sidecore_wire::config::RpmsgConfig;
+use sidecore_wire::config::{Epochs, RpmsgConfig};
+use sidecore_wire::features::F_EPOCH;
 use sidecore_wire::resource_table::vdev::offset;
 use sidecore_wire::resource_table::vring;
 use sidecore_wire::resource_table::{VdevHeader, Vring};
@@ -27,6 +28,14 @@ struct Registers<O> {
     status: Word<u8, O>,
     rings: u8,
     config_len: usize,
+    epochs: Option<EpochWords<O>>,
+}
+
+/// The words by which a reset is acknowledged, of a device that offers [`F_EPOCH`].
+#[derive(Clone, Debug)]
+struct EpochWords<O> {
+    driver: Word<u32, O>,
+    device: Word<u32, O>,
 }
 
 impl<O: Clone> Registers<O> {
@@ -41,7 +50,13 @@ impl<O: Clone> Registers<O> {
             fixed.checked_add(config_len).ok_or(RegisterError::ConfigLength { len: header.config_len })?;
         let entry = table.slice(at, len)?;
         let status = entry.word(offset::STATUS)?;
-        Ok(Self { entry, status, rings, config_len })
+        let offered = u64::from(header.dfeatures) & F_EPOCH != 0;
+        let epochs = Epochs::at(config_len).filter(|_| offered).and_then(|at| {
+            // In a table that is not aligned a word may be seen half written; then there is no acknowledging.
+            let driver = entry.word(fixed + at + Epochs::DRIVER).ok()?;
+            Some(EpochWords { driver, device: entry.word(fixed + at + Epochs::DEVICE).ok()? })
+        });
+        Ok(Self { entry, status, rings, config_len, epochs })
     }
 }
 
@@ -114,6 +129,35 @@ impl<O> Driver<O> {
     pub fn rpmsg_config(&self) -> Result<RpmsgConfig, RegisterError> {
         self.registers.rpmsg_config()
     }
+
+    /// Resets the device, and answers by what it is known that the device has let go of rings and buffers; `None` where it
+    /// will not tell ([`F_EPOCH`] is not offered). Rings may be rung afterwards: a device that tells knows a reset from a
+    /// start.
+    pub fn reset(&self) -> Option<Reset> {
+        let reset = self.registers.epochs.as_ref().map(|epochs| {
+            let before = epochs.driver.load();
+            // Whatever somebody may have left in the device's word must not look like its answer.
+            let next = [1, 2].map(|step| before.wrapping_add(step));
+            let epoch = if next[0] == epochs.device.load() { next[1] } else { next[0] };
+            epochs.driver.store(epoch);
+            Reset { epoch }
+        });
+        self.set_status(Status::RESET);
+        reset
+    }
+
+    /// Whether the device has let go of rings and buffers since. What it wrote there is seen after this.
+    pub fn is_acknowledged(&self, reset: Reset) -> bool {
+        let device = self.registers.epochs.as_ref().map(|epochs| epochs.device.load());
+        full_fence();
+        device == Some(reset.epoch)
+    }
+}
+
+/// A [reset](Driver::reset) that the device is to acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    epoch: u32,
 }
 
 impl<O> DriverTransport for Driver<O> {
@@ -187,6 +231,21 @@ impl<O> Device<O> {
     /// two looks (Linux' resets in silence), and the status does not tell.
     pub fn start_over(&self) {
         self.seen.set(Status::RESET);
+    }
+
+    /// Tells the driver that rings and buffers of the link before are not touched any more, if it asks for that
+    /// ([`F_EPOCH`]). To be called whenever no link is there, and before one is made; whether there was anything to tell.
+    pub fn acknowledge(&self) -> bool {
+        let Some(epochs) = &self.registers.epochs else { return false };
+        let epoch = epochs.driver.load();
+        if epochs.device.load() == epoch {
+            return false;
+        }
+        // The last touch comes before the word that says so.
+        full_fence();
+        epochs.device.store(epoch);
+        full_fence();
+        true
     }
 
     /// One ring as the driver placed it; to be read after [`Change::Started`].

@@ -61,6 +61,7 @@ fn emitted() -> Vec<(Record, Vec<u8>)> {
         (VdevHeader::LAYOUT, vdev.emit().to_vec()),
         (Vring::LAYOUT, vring.emit().to_vec()),
         (RpmsgConfig::LAYOUT, RpmsgConfig::new(512, 80 << 10).emit().to_vec()),
+        (Epochs::LAYOUT, Epochs { driver: 0x0102_0304, device: 0x0506_0708 }.emit().to_vec()),
     ]
 }
 

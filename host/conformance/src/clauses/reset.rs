@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use sidecore_wire::config::Epochs;
+use sidecore_wire::features::F_EPOCH;
+use sidecore_wire::resource_table::vdev::offset;
+use sidecore_wire::resource_table::vring;
+
 use crate::as_host::{AsHost, FROM_REMOTE, OURS, Start, TO_REMOTE};
 use crate::as_remote::{AsRemote, HostGoes};
-use crate::clause::{Row, host, host_at, remote};
+use crate::clause::{Row, Table, host, host_at, remote};
 use crate::ring::Ring;
 use crate::verdict::{Claim as _, Outcome, deviates, must, not_shown};
 
@@ -114,7 +119,99 @@ pub(super) const ROWS: &[Row] = &[
         peer.service().claim("in rings that were cleared under it")?;
         must(status & 0x40 == 0, || "asked for a reset in rings that were cleared under it".to_owned())
     }),
+    host_at("RESET-17", "numbers its resets where the remote acknowledges them", with_epochs, |peer| {
+        // Its own DRIVER_OK cannot be told from the one that was left.
+        await_reset(peer).map_or_else(|| deviates("left driver_epoch as it was"), |_| Ok(()))
+    }),
+    remote(
+        "RESET-18",
+        "acknowledges a reset when it has let go, and nothing while it has a link",
+        acknowledges,
+    ),
+    host_at(
+        "RESET-19",
+        "goes on when the remote has acknowledged the reset",
+        with_epochs,
+        heeds_acknowledgement,
+    ),
 ];
+
+/// What stands in both epochs when a host finds them.
+const LEFT: u32 = 7;
+/// Where in a vdev entry of two rings and nothing else in the configuration space the epochs are.
+const EPOCHS: u64 = (offset::VRINGS + 2 * vring::SIZE) as u64;
+
+/// A device that acknowledges resets, as another host left it.
+fn with_epochs(table: &mut Table) {
+    (table.status, table.litter) = (7, true);
+    table.features |= F_EPOCH as u32;
+    table.config = Epochs { driver: LEFT, device: LEFT }.emit().to_vec();
+}
+
+fn hosts_epoch(peer: &AsRemote<'_>) -> u32 {
+    peer.register(EPOCHS as usize + Epochs::DRIVER)
+}
+
+/// The number of the host's reset, as soon as there is one.
+fn await_reset(peer: &AsRemote<'_>) -> Option<u32> {
+    let end = Instant::now() + 20 * peer.pace;
+    loop {
+        match hosts_epoch(peer) {
+            LEFT if Instant::now() >= end => return None,
+            LEFT => std::thread::sleep(Duration::from_micros(20)),
+            epoch => return Some(epoch),
+        }
+    }
+}
+
+fn heeds_acknowledgement(peer: &mut AsRemote<'_>) -> Outcome {
+    if await_reset(peer).is_none() {
+        return not_shown("the host does not number its resets");
+    }
+    std::thread::sleep(LOOKS / 5);
+    let driver = hosts_epoch(peer);
+    must(peer.status() == 0, || "did not wait for the reset to be acknowledged".to_owned())?;
+    let at = peer.vdev + EPOCHS + Epochs::DEVICE as u64;
+    peer.ground.write(at, &driver.to_le_bytes());
+    let since = Instant::now();
+    while peer.status() == 0 {
+        let waited = since.elapsed();
+        must(waited < LOOKS, || format!("still waits {waited:?} after the reset was acknowledged"))?;
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    Ok(())
+}
+
+fn acknowledges(peer: &mut AsHost<'_>) -> Outcome {
+    if u64::from(peer.offered()) & F_EPOCH == 0 {
+        return not_shown("it does not offer F_EPOCH");
+    }
+    let len = peer.register(offset::CONFIG_LEN) as usize;
+    let at = Epochs::at(len).map(|at| offset::VRINGS + 2 * vring::SIZE + at);
+    let at = at.filter(|at| (peer.vdev as usize + at).is_multiple_of(4));
+    let Some(at) = at else {
+        return deviates(format!("the configuration space of {len} bytes has no place for the epochs"));
+    };
+    let host = peer.vdev + (at + Epochs::DRIVER) as u64;
+    let told = |peer: &AsHost<'_>| peer.register(at + Epochs::DEVICE);
+    for round in 0..3 {
+        let to = peer.up()?;
+        peer.echo(to, b"before")?;
+        let epoch = told(peer).wrapping_add(1 + round);
+        peer.ground.write(host, &epoch.to_le_bytes());
+        std::thread::sleep(2 * peer.pace);
+        peer.echo(to, b"nothing was reset")?;
+        must(told(peer) != epoch, || "acknowledged a reset while its link was up".to_owned())?;
+        peer.set_status(0);
+        peer.kick(FROM_REMOTE);
+        let end = Instant::now() + 5 * peer.pace;
+        while told(peer) != epoch {
+            must(Instant::now() < end, || format!("has not acknowledged reset {epoch} in time"))?;
+            std::thread::sleep(peer.pace / 16);
+        }
+    }
+    peer.up().claim("after resets that it acknowledged").map(drop)
+}
 
 /// Writes a status that ends the link, and looks whether the remote keeps its hands off.
 fn untouched_after(peer: &mut AsHost<'_>, status: u8) -> Outcome {

@@ -198,7 +198,7 @@ fn what_a_remote_said_before_its_end_is_received_after_it_and_then_the_end() {
 }
 
 #[test]
-fn a_restart_brings_new_devices_and_the_old_endpoints_are_closed() {
+fn a_restart_brings_new_devices_and_an_old_endpoint_says_for_ever_that_it_is_one() {
     let mut processor = started(echo("echo"));
     let old = processor.open("echo", SOON).unwrap();
     processor.send(old, b"waits", SOON).unwrap();
@@ -207,8 +207,8 @@ fn a_restart_brings_new_devices_and_the_old_endpoints_are_closed() {
     assert_eq!(processor.ended(), Some(Ended::Stopped));
     assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::Ended(Ended::Stopped))));
     processor.start().unwrap();
-    assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::Closed)));
-    assert!(matches!(processor.try_receive(old), Err(Lost::Closed)));
+    assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::EarlierRun)));
+    assert!(matches!(processor.try_receive(old), Err(Lost::EarlierRun)));
     let new = processor.open("echo", SOON).unwrap();
     processor.send(new, b"again", SOON).unwrap();
     assert_eq!(processor.receive(new, Some(SOON)).unwrap().to_vec().unwrap(), b"again");
@@ -292,7 +292,7 @@ fn a_remote_that_was_given_up_is_taken_over_with_its_devices_brought_up_anew() {
         );
 
         processor.attach(None).unwrap();
-        assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::Closed)));
+        assert_eq!(processor.try_send(old, b"x"), Err(SendError::Lost(Lost::EarlierRun)));
         let new = processor.open("echo", SOON).unwrap();
         processor.send(new, &[round; 40], SOON).unwrap();
         assert_eq!(processor.receive(new, Some(SOON)).unwrap().to_vec().unwrap(), [round; 40]);

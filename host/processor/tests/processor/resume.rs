@@ -312,7 +312,7 @@ fn a_remote_that_its_owner_starts_anew_closes_endpoints_and_is_attached_to_again
     assert!(events.contains(&Event::DeviceReset { device: 0 }), "{events:?}");
     assert!(matches!(messages.try_send(endpoint, b"late"), Err(SendError::Lost(Lost::Link { .. }))));
     messages.attach_again().unwrap();
-    assert_eq!(messages.try_send(endpoint, b"late"), Err(SendError::Lost(Lost::Closed)));
+    assert_eq!(messages.try_send(endpoint, b"late"), Err(SendError::Lost(Lost::EarlierRun)));
     let endpoint = messages.open("echo", SOON).unwrap();
     messages.send(endpoint, b"two", SOON).unwrap();
     assert_eq!(messages.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), b"two");

@@ -20,8 +20,8 @@ use sidecore_remoteproc::{BackendError, RemoteError};
 use sidecore_rpmsg::remote::attach;
 use sidecore_rpmsg::{ADDR_ANY, Link as _, Rpmsg, Slot};
 use sidecore_virtio::status::Change;
-use sidecore_virtio::transport::{DriverTransport as _, table};
-use sidecore_wire::features::F_NS;
+use sidecore_virtio::transport::{DeviceTransport as _, DriverTransport as _, table};
+use sidecore_wire::features::{F_EPOCH, F_NS};
 use sidecore_wire::resource_table::{Builder, VdevHeader, Vring, vdev};
 use sidecore_wire::status::Status;
 
@@ -73,12 +73,16 @@ impl Drop for Place {
 }
 
 fn openamp_table() -> Vec<u8> {
+    table_of(F_NS, &[])
+}
+
+fn table_of(features: u64, config: &[u8]) -> Vec<u8> {
     let mut bytes = [0; 256];
     let mut builder = Builder::new(&mut bytes, 1).unwrap();
-    let header =
-        VdevHeader { id: vdev::ID_RPMSG, dfeatures: F_NS as u32, num_of_vrings: 2, ..VdevHeader::default() };
+    let (id, dfeatures) = (vdev::ID_RPMSG, features as u32);
+    let header = VdevHeader { id, dfeatures, num_of_vrings: 2, ..VdevHeader::default() };
     let ring = |da, notifyid| Vring { da, align: 0x1000, num: 256, notifyid, pa: 0 };
-    builder.vdev(&header, &[ring(0x4000, 1), ring(0x8000, 2)], &[]).unwrap();
+    builder.vdev(&header, &[ring(0x4000, 1), ring(0x8000, 2)], config).unwrap();
     builder.finish().to_vec()
 }
 
@@ -249,6 +253,41 @@ fn a_main_side_that_attaches_gives_the_remote_time_to_let_go_of_the_rings_before
     assert_eq!((registers.status(), used.load()), (Status::RESET, 7));
     let _processor = attached.join().unwrap();
     assert_eq!((registers.status(), used.load()), (Status(7), 0));
+}
+
+#[test]
+fn reset_19_a_main_side_that_attaches_goes_on_when_the_remote_says_that_it_has_let_go() {
+    // Whether it says so, and how long the main side is ready to wait.
+    for (tells, quiesce) in [(true, LONG), (false, Duration::from_millis(20))] {
+        let place = Place::new();
+        let file = place.make(&table_of(F_NS | F_EPOCH, &[0; 8]));
+        let _listener = UnixListener::bind(&place.socket).unwrap();
+        let memory = Lent::map(file.as_fd(), 0, LEN).unwrap().region();
+        let used = memory.word::<u16>(0x4000 + 0x2000 + 2).unwrap();
+        used.store(7);
+        let device = table::Device::new(&memory, 20).unwrap();
+        assert!(!device.acknowledge(), "nobody has reset it");
+        memory.store(20 + vdev::offset::STATUS, 15_u8).unwrap();
+        let attached = std::thread::spawn({
+            let options = Options { quiesce, ..Options::new("peer") };
+            let mut processor = Processor::detached(Shm::new(place.config()).unwrap(), options);
+            move || processor.attach(None).map(|()| processor).unwrap()
+        });
+        if tells {
+            while device.status() != Status::RESET {
+                assert!(!attached.is_finished(), "no reset");
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            assert_eq!((device.status(), used.load()), (Status::RESET, 7), "it waits");
+            assert!(device.acknowledge());
+        }
+        let processor = attached.join().unwrap();
+        assert_eq!((device.status(), used.load()), (Status(7), 0));
+        let told = std::iter::from_fn(|| processor.event())
+            .any(|event| matches!(event, Event::ResetNotAcknowledged { device: 0, .. }));
+        assert_ne!(told, tells);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use alloc::format;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use sidecore_wire::config::RpmsgConfig;
-use sidecore_wire::features::F_BUFSZ;
+use sidecore_wire::config::{Epochs, RpmsgConfig};
+use sidecore_wire::features::{F_BUFSZ, F_EPOCH};
 use sidecore_wire::resource_table::vdev::ID_RPMSG;
 use sidecore_wire::resource_table::{ADDR_ANY, Devmem, Entry, FixedName, TraceWords, Vdev, Vring};
 use sidecore_wire::split::Layout;
@@ -84,6 +84,12 @@ fn inspect_vdev(index: u32, vdev: &Vdev<'_>, ids: &mut BTreeSet<u32>, findings: 
     again.for_each(drop);
 
     let offers_sizes = vdev.id == ID_RPMSG && u64::from(vdev.dfeatures) & F_BUFSZ != 0;
+    let epochs = Epochs::at(vdev.config_len as usize);
+    let offers_epochs = vdev.id == ID_RPMSG && u64::from(vdev.dfeatures) & F_EPOCH != 0;
+    if offers_epochs && epochs.is_none_or(|at| !at.is_multiple_of(4)) {
+        let text = format!("entry {index}: feature bit 16 is offered, but config_len is {}", vdev.config_len);
+        findings.push(Finding::warning(codes::EPOCHS, text));
+    }
     if offers_sizes && let Err(malformed) = RpmsgConfig::parse(vdev.config()) {
         let text = format!("entry {index}: feature bit 1 is offered, but {malformed}");
         findings.push(Finding::warning(codes::BUFFER_SIZES, text));

@@ -484,7 +484,7 @@ fn odd_devices_are_found_but_nothing_is_counted_without_end() {
         let mut rings = [ring(ADDR_ANY, 24, 5); 255];
         rings[254].notifyid = 1;
         entries.rpmsg(&rings);
-        entries.vdev(&VdevHeader { dfeatures: 2, ..rpmsg() }, &any_rings(8), &[]);
+        entries.vdev(&VdevHeader { dfeatures: 2 | 1 << 16, ..rpmsg() }, &any_rings(8), &[]);
     });
     let file = Elf::with_table(Class::Elf32, &bytes).build();
     let firmware = Firmware::parse(&file).unwrap();
@@ -494,6 +494,7 @@ fn odd_devices_are_found_but_nothing_is_counted_without_end() {
         codes::RING_DIMENSIONS,
         codes::NOTIFY_ID_DUPLICATE,
         codes::NOTIFY_ID_DUPLICATE,
+        codes::EPOCHS,
         codes::BUFFER_SIZES,
     ];
     assert_eq!(found, expected);

@@ -169,6 +169,24 @@ fn a_sibling_has_the_time_to_let_go_of_the_rings_of_the_link_before() {
 }
 
 #[test]
+fn reset_19_a_sibling_that_says_that_it_has_let_go_is_waited_for_no_longer() {
+    let turns = Rc::new(Cell::new(0));
+    let (machine, other) = pair({
+        let turns = Rc::clone(&turns);
+        move |other| {
+            turns.set(turns.get() + u32::from(other.status() == Status::RESET));
+            other.turn();
+        }
+    });
+    for round in 1..5 {
+        let (host, endpoint) = connect(&machine);
+        echo(&host, endpoint, b"one more");
+        assert!(turns.get() <= 2 * round, "{} looks", turns.get());
+    }
+    assert!(other.borrow().rpmsg.is_some());
+}
+
+#[test]
 fn a_sibling_that_lies_in_its_ring_costs_its_link_and_is_told() {
     let lies: [(Option<[u32; 2]>, u16); 6] = [
         (None, 0x7000),

@@ -14,7 +14,7 @@ image! {
     main: main,
     resources: Resources::new().rpmsg(Rpmsg {
         to_host: 256,
-        features: features::F_NS | features::EVENT_IDX,
+        features: features::F_NS | features::F_EPOCH | features::EVENT_IDX,
         ..Rpmsg::DEFAULT
     }),
 }

@@ -5,7 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use sidecore_mem::{Memory, Region};
-use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_NS};
+use sidecore_wire::features::{EVENT_IDX, F_BUFSZ, F_EPOCH, F_NS};
 
 use super::*;
 
@@ -137,6 +137,50 @@ fn the_buffer_sizes_are_read_from_the_configuration_behind_the_rings() {
     assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Ok(config));
     table.store(20 + 20, 10_u32).unwrap();
     assert_eq!(Driver::new(&table, 20).unwrap().rpmsg_config(), Err(RegisterError::ConfigLength { len: 10 }));
+}
+
+/// A device with epochs, these ones.
+fn epochs(driver: u32, device: u32) -> Region {
+    let table = table(F_EPOCH as u32, 2, 8);
+    table.write(20 + 28 + 40, &Epochs { driver, device }.emit()).unwrap();
+    table
+}
+
+#[test]
+fn reset_17_a_device_acknowledges_every_reset_once_and_with_its_number() {
+    for (before, left) in [(0, 0), (0, 1), (u32::MAX, 0), (u32::MAX - 1, u32::MAX), (7, 9)] {
+        let table = epochs(before, left);
+        let driver = Driver::new(&table, 20).unwrap();
+        let device = Device::new(&table, 20).unwrap();
+        let mut resets = Vec::new();
+        for _ in 0..3 {
+            driver.begin(0, 0).unwrap();
+            driver.driver_ok();
+            let reset = driver.reset().unwrap();
+            assert_eq!(driver.status(), Status::RESET);
+            assert!(!driver.is_acknowledged(reset), "{before} {left}: nobody did");
+            assert!(device.acknowledge());
+            assert!(driver.is_acknowledged(reset));
+            assert!(!device.acknowledge(), "once");
+            assert!(resets.iter().all(|reset| !driver.is_acknowledged(*reset)), "not an earlier one");
+            resets.push(reset);
+        }
+    }
+}
+
+#[test]
+fn reset_18_nothing_is_acknowledged_where_it_was_not_offered_or_has_no_room_or_is_not_aligned() {
+    let unaligned = table(F_EPOCH as u32, 2, 9);
+    for table in
+        [table(F_NS as u32, 2, 8), table(F_EPOCH as u32, 2, 7), table(F_EPOCH as u32, 2, 0), unaligned]
+    {
+        let before = table.read_array::<256>(0).unwrap();
+        let driver = Driver::new(&table, 20).unwrap();
+        let device = Device::new(&table, 20).unwrap();
+        assert_eq!(driver.reset(), None);
+        assert!(!device.acknowledge());
+        assert_eq!(table.read_array::<256>(0).unwrap(), before);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use sidecore_rpmsg::remote::{RemoteLink, attach};
 use sidecore_rpmsg::{ADDR_ANY, Name};
 use sidecore_virtio::status::Change;
 use sidecore_virtio::transport::DeviceTransport as _;
-use sidecore_wire::features::{EVENT_IDX, F_NS};
+use sidecore_wire::features::{EVENT_IDX, F_EPOCH, F_NS};
 
 use crate::host::*;
 use crate::platform::Misbehaviour;
@@ -23,7 +23,13 @@ use crate::{Resources, Rpmsg as Wanted};
 pub(super) const NUM: u16 = 4;
 pub(super) const ALIGN: u32 = 64;
 pub(super) const RESOURCES: Resources = Resources::new()
-    .rpmsg(Wanted { to_host: NUM, to_remote: NUM, features: F_NS | EVENT_IDX, align: ALIGN, buffers: None })
+    .rpmsg(Wanted {
+        to_host: NUM,
+        to_remote: NUM,
+        features: F_NS | F_EPOCH | EVENT_IDX,
+        align: ALIGN,
+        buffers: None,
+    })
     .trace(64);
 pub(super) const TABLE: [u8; RESOURCES.table_len()] = RESOURCES.table();
 pub(super) const DEVICE: usize = RESOURCES.rpmsg_at().unwrap();
@@ -61,6 +67,9 @@ impl Other {
 
     /// Looks at its device and its rings once, and sends back what is there.
     pub(super) fn turn(&mut self) {
+        if self.rpmsg.is_none() {
+            self.vdev.acknowledge();
+        }
         match self.vdev.poll() {
             Change::Started => match self.attach() {
                 Ok(rpmsg) => self.rpmsg = Some(rpmsg),

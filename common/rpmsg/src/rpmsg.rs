@@ -87,6 +87,11 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         }
     }
 
+    /// The same endpoints, at the same addresses, on the link of `other`, which has none.
+    pub fn moved_to(self, other: Self) -> Self {
+        Self { endpoints: self.endpoints, drops: self.drops, ..other }
+    }
+
     /// The link below.
     pub const fn link(&self) -> &L {
         &self.link

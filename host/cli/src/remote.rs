@@ -163,9 +163,15 @@ pub(crate) fn make(image: &Image, firmware: &Firmware<'_>, settings: Settings) -
 
 /// Says how it came to run, and how it is confined.
 pub(crate) fn describe(processor: &Processor<Any>) {
+    describe_since(processor, 0);
+    processor.remote().backend().findings().iter().for_each(note);
+}
+
+/// Says what happened to it from the log's entry with this number on. Answers the number of the one to come.
+pub(crate) fn describe_since(processor: &Processor<Any>, number: u64) -> u64 {
     let remote = processor.remote();
-    remote.log().entries().for_each(|entry| note(&entry.what));
-    remote.backend().findings().iter().for_each(note);
+    remote.log().since(number).for_each(|entry| note(&entry.what));
+    remote.log().entries().last().map_or(0, |entry| entry.number + 1)
 }
 
 /// Prints what the board's own console says, which is no business of the firmware's user: on the standard error.

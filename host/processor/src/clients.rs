@@ -36,10 +36,13 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The remote crashed. Its endpoints are of no use any more; a restart waits for [`Client::acknowledge`].
+    /// The remote crashed. Its endpoints are of no use any more, or not before a silent restart; a restart waits for
+    /// [`Client::acknowledge`].
     Crashed,
     /// It runs again, from the beginning: endpoints are opened anew.
     Restarted,
+    /// It runs again, from the beginning: endpoints are what they were, and what it had not released is sent again.
+    RestartedSilently,
     /// It crashed, and stays so.
     LeftCrashed,
 }

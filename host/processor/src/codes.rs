@@ -58,6 +58,9 @@ sidecore_remoteproc::codes! {
         "The endpoint belongs to an earlier run of the remote, which was restarted or attached to again since."
         "It stays of no use: open the service again. What was on its way when the remote ended is lost, unless an event \
          says that the link was gone on in.";
+    error 519 NOT_SENT_AGAIN "not-sent-again"
+        "The remote crashed and was restarted silently, but whom these messages are for did not come back in time."
+        "Have the firmware announce the same services after every start, or give it longer.";
 }
 
 #[cfg(test)]

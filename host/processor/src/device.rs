@@ -15,6 +15,7 @@ use sidecore_wire::status::Status;
 
 use crate::capture::Tap;
 use crate::event::{Event, Events};
+use crate::gap::Gap;
 use crate::ground::{Bell, DeviceError, Ground, NotResumed, slots};
 use crate::journal::{self, Section};
 use crate::port::{Parcel, Ports};
@@ -58,7 +59,9 @@ pub(crate) struct Device<B: Backend> {
     registers: table::Driver<B::Owner>,
     journal: Option<Section<B::Owner>>,
     broken: Cell<Option<LinkError>>,
-    reported: Cell<Dropped>,
+    pub(crate) reported: Cell<Dropped>,
+    /// What there is still to catch up with after a silent restart.
+    pub(crate) gap: RefCell<Option<Gap>>,
     /// Frames that one poll takes before other devices get a turn: all that the ring can hold.
     turn: usize,
 }
@@ -139,6 +142,7 @@ impl<B: Backend> Device<B> {
             journal,
             broken: Cell::new(None),
             reported: Cell::default(),
+            gap: RefCell::default(),
             turn: usize::from(from),
         }
     }
@@ -150,7 +154,10 @@ impl<B: Backend> Device<B> {
             // What a service of ours knew is gone: its peer begins anew, and what is still on the way to the old one
             // is dropped and counted.
             match self.messages.open(addr, peer) {
-                Ok(endpoint) if !is_served => self.ports.borrow_mut().add(endpoint, channel, None, true),
+                Ok(endpoint) if !is_served => {
+                    let learns = peer == ADDR_ANY;
+                    self.ports.borrow_mut().add(endpoint, channel, None, true, learns);
+                }
                 Ok(endpoint) => {
                     self.messages.close(endpoint);
                     journal.forget_port(addr);
@@ -246,6 +253,7 @@ impl<B: Backend> Device<B> {
                 if is_new {
                     // Whoever comes after us must know whom it talks to.
                     self.note_port(endpoint);
+                    self.bound_again(endpoint);
                 }
             }
             sidecore_rpmsg::Event::Announcement(announcement) => {
@@ -257,7 +265,8 @@ impl<B: Backend> Device<B> {
         self.report_drops(events);
         let served = drained.and_then(|count| {
             let sent = self.ports.borrow_mut().serve(self.index, &self.messages, events)?;
-            Ok(count > 0 || sent)
+            let caught_up = self.gap.borrow().is_some() && self.catch_up(events)?;
+            Ok(count > 0 || sent || caught_up)
         });
         drop(batch);
         self.report_drops(events);
@@ -277,6 +286,7 @@ impl<B: Backend> Device<B> {
         }
         self.messages.close(endpoint);
         self.journal.iter().for_each(|journal| journal.forget_port(endpoint.addr()));
+        self.gap.borrow_mut().iter_mut().for_each(|gap| gap.closed(endpoint));
     }
 
     /// Asks for a notification of what comes; whether something is there already.
@@ -337,7 +347,9 @@ impl<B: Backend> Device<B> {
             }
             Ok(()) => {
                 self.journal.iter().for_each(|journal| journal.keep_service(&name, addr));
-                events.push(Event::ServiceAnnounced { device, name, addr });
+                if !self.is_back(&name, addr) {
+                    events.push(Event::ServiceAnnounced { device, name, addr });
+                }
                 true
             }
             Err(error) => {

@@ -174,7 +174,9 @@ impl<B: Backend> Processor<B> {
     /// As for [`try_send`](Self::try_send).
     pub fn announce(&self, endpoint: Endpoint, service: &Name) -> Result<(), SendError> {
         let device = self.device(endpoint)?;
-        self.check_link(device, device.messages.announce(endpoint.inner, service))
+        self.check_link(device, device.messages.announce(endpoint.inner, service))?;
+        device.ports.borrow_mut().note_announced(endpoint.inner, service, true);
+        Ok(())
     }
 
     /// Tells the remote that the service is no longer at this endpoint.
@@ -183,7 +185,9 @@ impl<B: Backend> Processor<B> {
     /// As for [`try_send`](Self::try_send).
     pub fn withdraw(&self, endpoint: Endpoint, service: &Name) -> Result<(), SendError> {
         let device = self.device(endpoint)?;
-        self.check_link(device, device.messages.withdraw(endpoint.inner, service))
+        self.check_link(device, device.messages.withdraw(endpoint.inner, service))?;
+        device.ports.borrow_mut().note_announced(endpoint.inner, service, false);
+        Ok(())
     }
 
     /// Closes an endpoint. What still waits there goes back to the remote unread.
@@ -212,7 +216,10 @@ impl<B: Backend> Processor<B> {
     /// Nothing was sent: see [`SendError`].
     #[inline]
     pub fn try_send(&self, endpoint: Endpoint, payload: &[u8]) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
+        let device = self.device_for_sending(endpoint)?;
+        if device.holds_back(endpoint.inner, ADDR_ANY) {
+            return Err(SendError::Full);
+        }
         self.check_link(device, device.messages.send(endpoint.inner, payload))
     }
 
@@ -221,7 +228,10 @@ impl<B: Backend> Processor<B> {
     /// # Errors
     /// As for [`try_send`](Self::try_send).
     pub fn try_send_to(&self, endpoint: Endpoint, dst: u32, payload: &[u8]) -> Result<(), SendError> {
-        let device = self.device(endpoint)?;
+        let device = self.device_for_sending(endpoint)?;
+        if device.holds_back(endpoint.inner, dst) {
+            return Err(SendError::Full);
+        }
         self.check_link(device, device.messages.send_to(endpoint.inner, dst, payload))
     }
 
@@ -237,7 +247,8 @@ impl<B: Backend> Processor<B> {
                 other => return other,
             }
             let rest = timeout.saturating_sub(begin.elapsed());
-            if rest.is_zero() {
+            // Nobody restarts a remote in here.
+            if rest.is_zero() || self.ended.borrow().is_some() {
                 return Err(SendError::Full);
             }
             self.wait(Some(rest));
@@ -254,7 +265,10 @@ impl<B: Backend> Processor<B> {
         endpoint: Endpoint,
         payloads: impl IntoIterator<Item = &'m [u8]>,
     ) -> Result<usize, SendError> {
-        let device = self.device(endpoint)?;
+        let device = self.device_for_sending(endpoint)?;
+        if device.holds_back(endpoint.inner, ADDR_ANY) {
+            return Ok(0);
+        }
         self.check_link(device, device.messages.send_all(endpoint.inner, payloads))
     }
 
@@ -314,7 +328,7 @@ impl<B: Backend> Processor<B> {
             return Err(OpenError::Lost(Lost::Link { device, error }));
         }
         let inner = found.messages.open(local.unwrap_or(ADDR_ANY), peer.unwrap_or(ADDR_ANY))?;
-        found.ports.borrow_mut().add(inner, channel, None, false);
+        found.ports.borrow_mut().add(inner, channel, None, false, peer.is_none());
         found.note_port(inner);
         Ok(Endpoint { run: self.run, device, inner })
     }
@@ -330,6 +344,15 @@ impl<B: Backend> Processor<B> {
     #[cold]
     fn lost(&self, endpoint: Endpoint) -> Lost {
         if endpoint.run == self.run { Lost::Closed } else { Lost::EarlierRun }
+    }
+
+    /// The same, for messages: a remote that is about to be restarted silently takes none for now.
+    #[inline]
+    fn device_for_sending(&self, endpoint: Endpoint) -> Result<&Device<B>, SendError> {
+        match self.device(endpoint) {
+            Err(Lost::Ended(_)) if self.will_go_on() => Err(SendError::Full),
+            other => Ok(other?),
+        }
     }
 
     /// The device of an endpoint that is good for sending.

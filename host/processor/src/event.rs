@@ -45,6 +45,34 @@ pub enum Event {
         /// Why.
         error: NotResumed,
     },
+    /// An rpmsg device goes on with its endpoints after the remote crashed and was restarted silently.
+    DeviceRestarted {
+        /// Number of the device.
+        device: u32,
+        /// The features in use.
+        features: u64,
+        /// Messages that the remote had not released when it crashed: they are sent again, in order, and it may have seen
+        /// some of them.
+        again: u32,
+    },
+    /// A service was not announced again in time after a silent restart. Endpoints bound to it have nobody to talk to.
+    ServiceNotBack {
+        /// Number of the device.
+        device: u32,
+        /// The service's name.
+        name: Name,
+        /// Address that its endpoint had.
+        addr: u32,
+    },
+    /// Messages were not sent again after a silent restart: whom they are for did not come back.
+    NotSentAgain {
+        /// Number of the device.
+        device: u32,
+        /// Address of the endpoint that they are from.
+        addr: u32,
+        /// How many.
+        count: u32,
+    },
     /// A virtio device that the firmware offers did not come up. The remote goes on without it.
     DeviceFailed {
         /// Number of the device.
@@ -217,6 +245,8 @@ impl Event {
                 codes::LINK_BROKEN
             }
             Self::AnnouncementRefused { .. } | Self::ServiceNotOpened { .. } => codes::SERVICE_REFUSED,
+            Self::ServiceNotBack { .. } => codes::SERVICE_WITHDRAWN,
+            Self::NotSentAgain { .. } => codes::NOT_SENT_AGAIN,
             Self::ServiceMisused { .. } | Self::Dropped { .. } => codes::NONSENSE_DROPPED,
             Self::MessagesLost { .. } | Self::EventsLost { .. } => codes::NOT_TAKEN,
             Self::Ended(Ended::Crashed(_)) => codes::REMOTE_CRASHED,
@@ -274,6 +304,20 @@ impl fmt::Display for Event {
             ),
             Self::DeviceNotResumed { device, error } => {
                 write!(f, "vdev{device}: begins anew, and what was under way is lost: {error}")
+            }
+            Self::DeviceRestarted { device, features, again } => write!(
+                f,
+                "vdev{device}: goes on after the restart, features: {}, {again} messages are sent again",
+                features::names(*features)
+            ),
+            Self::ServiceNotBack { device, name, addr } => {
+                write!(f, "vdev{device}: {name}, which was at {addr:#x}, has not come back after the restart")
+            }
+            Self::NotSentAgain { device, addr, count } => {
+                write!(
+                    f,
+                    "vdev{device}: {count} messages of {addr:#x} are lost: their peer has not come back"
+                )
             }
             Self::DeviceFailed { device, error } => write!(f, "vdev{device}: did not come up: {error}"),
             Self::ServiceAnnounced { device, name, addr } => {

@@ -31,7 +31,7 @@ impl<'p, B: Backend> Message<'p, B> {
     pub(crate) fn new(device: &'p Device<B>, endpoint: rpmsg::Endpoint, parcel: Parcel<B>) -> Option<Self> {
         let (place, again) = match parcel {
             Parcel::InPlace { held, again } => (Place::InPlace(device.messages.resume(held)?), again),
-            Parcel::Copied { src, payload } => (Place::Copied { src, payload }, false),
+            Parcel::Copied { src, payload, again } => (Place::Copied { src, payload }, again),
         };
         Some(Self { device, endpoint, place, again })
     }
@@ -91,6 +91,9 @@ impl<'p, B: Backend> Message<'p, B> {
     /// # Errors
     /// As for [`Processor::try_send`](crate::Processor::try_send).
     pub fn reply(&self, payload: &[u8]) -> Result<(), SendError> {
+        if self.device.holds_back(self.endpoint, self.src()) {
+            return Err(SendError::Full);
+        }
         let sent = self.device.messages.send_to(self.endpoint, self.src(), payload);
         sent.map_err(|error| SendError::of(self.device.index, error))
     }

@@ -32,8 +32,12 @@ pub(crate) struct Port<B: Backend> {
     pub(crate) withdrawn: bool,
     /// A main side before this one opened it, and nobody here has asked for it yet.
     pub(crate) orphaned: bool,
+    /// Its peer is whoever writes to it first.
+    learns: bool,
     /// Its peer is known, or was never to be found out.
     bound: bool,
+    /// The services that the application has announced at it.
+    announced: Vec<Name>,
     service: Option<Box<dyn Serve>>,
     /// What the service wrote, while there is no buffer for it.
     outbox: Option<Vec<u8>>,
@@ -62,6 +66,8 @@ pub(crate) enum Parcel<B: Backend> {
         src: u32,
         /// The payload.
         payload: Box<[u8]>,
+        /// A main side before this one had it already.
+        again: bool,
     },
 }
 
@@ -71,15 +77,27 @@ impl<B: Backend> Ports<B> {
         Self { ports: Vec::new(), held: 0, may_hold, limit, scratch: Vec::new(), max }
     }
 
+    /// `learns`: its peer is whoever writes to it first.
     pub(crate) fn add(
         &mut self,
         endpoint: Endpoint,
         channel: Option<(Name, u32)>,
         service: Option<Box<dyn Serve>>,
         orphaned: bool,
+        learns: bool,
     ) {
-        let (withdrawn, bound, outbox, queue) = (false, channel.is_some(), None, VecDeque::new());
-        self.ports.push(Port { endpoint, channel, withdrawn, orphaned, bound, service, outbox, queue });
+        self.ports.push(Port {
+            endpoint,
+            channel,
+            withdrawn: false,
+            orphaned,
+            learns,
+            bound: !learns,
+            announced: Vec::new(),
+            service,
+            outbox: None,
+            queue: VecDeque::new(),
+        });
     }
 
     /// The endpoints that nobody has asked for yet, with their services.
@@ -157,7 +175,7 @@ impl<B: Backend> Ports<B> {
             }
         } else {
             let payload = copy(&message, &mut self.scratch).into();
-            port.queue.push_back(Parcel::Copied { src: message.src(), payload });
+            port.queue.push_back(Parcel::Copied { src: message.src(), payload, again: false });
         }
         is_new
     }
@@ -224,6 +242,65 @@ impl<B: Backend> Ports<B> {
             }
         }
         served
+    }
+}
+
+/// What it takes to go on when the remote is started anew.
+impl<B: Backend> Ports<B> {
+    /// Has nothing wait in the buffers that it came in any more; `copy` gives one back.
+    pub(crate) fn set_aside(&mut self, mut copy: impl FnMut(Held<Link<B>>) -> Option<(u32, Box<[u8]>)>) {
+        for port in &mut self.ports {
+            let parcels = std::mem::take(&mut port.queue).into_iter();
+            let copied = parcels.filter_map(|parcel| match parcel {
+                Parcel::InPlace { held, again } => {
+                    copy(held).map(|(src, payload)| Parcel::Copied { src, payload, again })
+                }
+                copied @ Parcel::Copied { .. } => Some(copied),
+            });
+            port.queue = copied.collect();
+        }
+        self.held = 0;
+    }
+
+    /// The endpoints at which services of ours answer.
+    pub(crate) fn served(&self) -> Vec<Endpoint> {
+        self.ports.iter().filter(|port| port.is_served()).map(|port| port.endpoint).collect()
+    }
+
+    /// All that are open.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        self.ports.iter().map(|port| port.endpoint)
+    }
+
+    /// The endpoints that knew their peer by what it wrote alone: from now on they do not.
+    pub(crate) fn unlearn(&mut self) -> Vec<Endpoint> {
+        let learnt = self.ports.iter_mut().filter(|port| port.learns);
+        let learnt = learnt.filter_map(|port| std::mem::take(&mut port.bound).then_some(port.endpoint));
+        learnt.collect()
+    }
+
+    /// The service that endpoints are bound to is at another address. Answers the endpoints.
+    pub(crate) fn rebind(&mut self, name: &Name, before: u32, now: u32) -> Vec<Endpoint> {
+        let bound = self.ports.iter_mut().filter(|port| port.channel == Some((*name, before)));
+        let rebound = bound.map(|port| {
+            port.channel = Some((*name, now));
+            port.endpoint
+        });
+        rebound.collect()
+    }
+
+    /// The application announced a service at an endpoint, or withdrew it.
+    pub(crate) fn note_announced(&mut self, endpoint: Endpoint, name: &Name, is_there: bool) {
+        let Some(port) = self.ports.iter_mut().find(|port| port.endpoint == endpoint) else { return };
+        port.announced.retain(|announced| announced != name);
+        if is_there {
+            port.announced.push(*name);
+        }
+    }
+
+    /// The services that the application has announced, and at which addresses.
+    pub(crate) fn announced(&self) -> impl Iterator<Item = (Name, u32)> + '_ {
+        self.ports.iter().flat_map(|port| port.announced.iter().map(|name| (*name, port.endpoint.addr())))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sidecore_mem::DeviceAddr;
-use sidecore_remoteproc::recovery::{Decision, Recovery};
+use sidecore_remoteproc::recovery::Remedy;
 use sidecore_remoteproc::resource::{self, Vdev};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Found, Remote, RemoteError};
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
@@ -73,14 +73,14 @@ impl Options {
 ///
 /// All devices of the firmware are independent: a link that the remote broke costs that link alone.
 pub struct Processor<B: Backend> {
-    remote: RefCell<Remote<B>>,
+    pub(crate) remote: RefCell<Remote<B>>,
     pub(crate) devices: Vec<Device<B>>,
     pub(crate) events: Events,
     offers: RefCell<Vec<Offer>>,
     pub(crate) ended: RefCell<Option<Ended>>,
     /// How often the remote was started.
     pub(crate) run: u64,
-    options: Options,
+    pub(crate) options: Options,
     /// How long the next wait looks before it sleeps.
     patience: Cell<Duration>,
     /// Counts the waits.
@@ -88,7 +88,9 @@ pub struct Processor<B: Backend> {
     woken: Arc<AtomicBool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
-    clients: Clients,
+    pub(crate) clients: Clients,
+    /// What was decided about the crash, while nothing has been done about it.
+    pub(crate) remedy: Cell<Option<Remedy>>,
 }
 
 impl<B: Backend> Processor<B> {
@@ -112,6 +114,7 @@ impl<B: Backend> Processor<B> {
             woken: Arc::default(),
             capture_failed: Cell::default(),
             clients: Clients::default(),
+            remedy: Cell::new(None),
         }
     }
 
@@ -141,41 +144,12 @@ impl<B: Backend> Processor<B> {
     pub fn start(&mut self) -> Result<(), RemoteError> {
         let had_crashed = matches!(*self.ended.get_mut(), Some(Ended::Crashed(_) | Ended::Lost(_)));
         self.remote.get_mut().start()?;
+        self.remedy.set(None);
         self.begin(false);
         if had_crashed {
             self.clients.settled(Notice::Restarted);
         }
         Ok(())
-    }
-
-    /// Starts a remote that crashed as soon as all [clients](Self::clients) have acknowledged that, or `patience` is over.
-    /// Answers those who have not; the remote's log has them, too. Nothing else goes on meanwhile.
-    ///
-    /// # Errors
-    /// As for [`start`](Self::start).
-    pub fn restart(&mut self, patience: Duration) -> Result<Vec<String>, RemoteError> {
-        let late = self.clients.wait(patience);
-        if !late.is_empty() {
-            self.remote.get_mut().not_acknowledged(late.clone());
-        }
-        self.start().map(|()| late)
-    }
-
-    /// Those who are told when the remote crashes and when it is restarted, and may hold the latter back. They may live in
-    /// any thread.
-    pub fn clients(&self) -> Clients {
-        self.clients.clone()
-    }
-
-    /// Asks a policy what becomes of a remote that crashed; the answer is in the remote's log, too. To follow it,
-    /// [`start`](Self::start) or [`restart`](Self::restart) the remote when that is due. Endpoints of the run that crashed stay
-    /// closed for good, and services are opened anew when the new run announces their channels.
-    pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
-        let decision = self.remote.get_mut().decide(recovery, now);
-        if !matches!(decision, Decision::Restart { .. }) {
-            self.clients.settled(Notice::LeftCrashed);
-        }
-        decision
     }
 
     /// Takes over a remote that someone else started. `table` tells where its resource table lies where the backend does
@@ -255,7 +229,7 @@ impl<B: Backend> Processor<B> {
     }
 
     /// What the link of each device is made of.
-    fn grounds(&self) -> Vec<(u32, Result<Ground<B>, crate::DeviceError>)> {
+    pub(crate) fn grounds(&self) -> Vec<(u32, Result<Ground<B>, crate::DeviceError>)> {
         let remote = self.remote.borrow();
         let (backend, table) = (remote.backend(), remote.table_region());
         let mut journal = backend.journal();
@@ -288,7 +262,7 @@ impl<B: Backend> Processor<B> {
         }
     }
 
-    fn tap(&self, vdev: u32) -> Tap {
+    pub(crate) fn tap(&self, vdev: u32) -> Tap {
         match &self.options.capture {
             Some(capture) => capture.tap(&format!("{}/vdev{vdev}", self.options.name)),
             None => Tap::OFF,
@@ -354,6 +328,10 @@ impl<B: Backend> Processor<B> {
                 Some(_) => rest,
                 None => Some(rest.unwrap_or(WAKER_SLICE).min(WAKER_SLICE)),
             };
+            // Somebody has to give up waiting for those who do not come back.
+            let look = self.devices.iter().filter_map(Device::gives_up_at).min();
+            let look = look.map(|look| look.saturating_duration_since(Instant::now()));
+            let slice = slice.into_iter().chain(look).min();
             let happened = self.sleep(slice);
             if happened || self.ended.borrow().is_some() || self.take_woken() {
                 return true;
@@ -456,7 +434,7 @@ impl<B: Backend> Processor<B> {
         let opened = match device.messages.open(ADDR_ANY, addr) {
             Ok(endpoint) => match (offer.open)() {
                 Some(service) => {
-                    device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service), false);
+                    device.ports.borrow_mut().add(endpoint, Some((name, addr)), Some(service), false, false);
                     device.note_port(endpoint);
                     Ok(())
                 }

@@ -44,7 +44,8 @@ pub struct Slot {
     pub(super) state: Cell<State>,
     /// Whether its buffer is the device's to write.
     pub(super) writable: Cell<bool>,
-    /// The next free descriptor, or the next of the chain in flight.
+    /// The next free descriptor, or the next of the chain in flight. Of a single buffer in flight, where the journal wants
+    /// that: the count of those that were offered before it.
     pub(super) next: Cell<u16>,
     /// Bytes of its buffer, as the device was told last.
     pub(super) len: Cell<u32>,
@@ -294,6 +295,14 @@ impl<S: AsRef<[Slot]>, O, J: Journal> Driver<S, O, J> {
         if slot.len.get() != len {
             self.tell_length(head, slot, len);
         }
+        self.enqueue_single(head, slot);
+    }
+
+    #[inline(always)]
+    fn enqueue_single(&self, head: u16, slot: &Slot) {
+        if J::ORDERS {
+            slot.next.set(self.offered.get());
+        }
         self.enqueue(head);
     }
 
@@ -370,7 +379,7 @@ impl<S: AsRef<[Slot]>, O, J: Journal> DriverQueue for Driver<S, O, J> {
         let slot = self.held(head)?;
         slot.state.set(State::Single);
         self.describe_at(head, slot, &buffer, None);
-        self.enqueue(head);
+        self.enqueue_single(head, slot);
         Ok(())
     }
 

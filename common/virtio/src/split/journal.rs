@@ -23,6 +23,10 @@ use sidecore_mem::{AccessError, Region, Ring, Word};
 
 /// Notes which descriptors change hands. `()` notes nothing.
 pub trait Journal {
+    /// Whether the driver itself keeps in mind, too, in which order it gave buffers away: see
+    /// [`outstanding`](super::Driver::outstanding). That takes an instruction a buffer.
+    const ORDERS: bool = true;
+
     /// The ring is cleared, and all descriptors are the driver's.
     fn begins(&self);
 
@@ -35,6 +39,8 @@ pub trait Journal {
 }
 
 impl Journal for () {
+    const ORDERS: bool = false;
+
     fn begins(&self) {}
 
     #[inline(always)]
@@ -46,6 +52,8 @@ impl Journal for () {
 
 /// No journal is one as well, for those who find out at run time.
 impl<J: Journal> Journal for Option<J> {
+    const ORDERS: bool = J::ORDERS;
+
     fn begins(&self) {
         self.iter().for_each(Journal::begins);
     }

@@ -3,12 +3,14 @@
 mod device;
 mod driver;
 mod journal;
+mod outstanding;
 mod resume;
 mod walk;
 
 pub use device::Device;
 pub use driver::{Driver, Slot};
 pub use journal::{Journal, Ledger, Left};
+pub use outstanding::Outstanding;
 pub use resume::ResumeError;
 pub use walk::Walk;
 

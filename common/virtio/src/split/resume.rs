@@ -86,6 +86,15 @@ impl<S: AsRef<[Slot]>, O: Clone> Driver<S, O, Option<Ledger<O>>> {
         if found != outstanding {
             return Err(ResumeError::Outstanding { found, outstanding });
         }
+        // In which order, as far as the ring still tells: what is written over there is older than all that is not.
+        let (offered, num) = (self.offered.get(), self.parts.num);
+        self.slots.as_ref().iter().for_each(|slot| slot.next.set(offered.wrapping_sub(num)));
+        for at in (1..=num).rev().map(|back| offered.wrapping_sub(back)) {
+            let named = self.parts.available.load(usize::from(at));
+            if let Some(slot) = self.slots.as_ref().get(usize::from(named)) {
+                slot.next.set(at);
+            }
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use sidecore_processor::grants::{self, Grant, Grants};
 use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
 };
-use sidecore_remoteproc::recovery::{Policy, Recovery};
+use sidecore_remoteproc::recovery::{Policy, Recovery, Remedy};
 use sidecore_remoteproc::trace::{Next, Reader};
 use sidecore_remoteproc::{Backend as _, CrashKind};
 
@@ -78,8 +78,9 @@ pub(crate) struct Args {
     /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
     pub(super) dump: Option<OsString>,
-    /// Start it again when it crashes, so many times within a minute at most [default N: 5], later and later
-    #[arg(long, value_name = "on-crash[:N]", value_parser = restarts)]
+    /// Start it again when it crashes, so many times within a minute at most [default N: 5], later and later; `silent`: with
+    /// endpoints as they are, and sending again what it had not released
+    #[arg(long, value_name = "on-crash[:N][,silent]", value_parser = restarts)]
     pub(super) restart: Option<Policy>,
     /// Tell everything that happens on the standard error
     #[arg(short, long)]
@@ -152,6 +153,8 @@ struct Session<'a> {
     finished: Option<(i32, Instant)>,
     recovery: Recovery,
     since: Instant,
+    /// Number of the first entry of the remote's log that has not been told.
+    described: u64,
     /// Dumps that are being written while the remote runs again.
     dumps: Vec<JoinHandle<()>>,
 }
@@ -164,6 +167,8 @@ const TRACE_LOOK: Duration = Duration::from_millis(20);
 const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
 /// How often a crashed remote is restarted within a minute, where nothing else is said.
 const RESTARTS: u32 = 5;
+/// How long services may take to come back after a silent restart.
+const BACK: Duration = Duration::from_secs(5);
 /// How often the same thing is told.
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -190,6 +195,7 @@ impl<'a> Session<'a> {
             finished: None,
             recovery: Recovery::new(policy),
             since: Instant::now(),
+            described: 0,
             dumps: Vec::new(),
         };
         session.begin();
@@ -208,7 +214,8 @@ impl<'a> Session<'a> {
         self.look = Next::Soon;
         self.finished = None;
         if self.args.verbose {
-            remote::describe(&self.processor);
+            self.described = remote::describe_since(&self.processor, self.described);
+            self.processor.remote().backend().findings().iter().for_each(note);
         }
     }
 
@@ -336,14 +343,19 @@ impl<'a> Session<'a> {
     }
 }
 
-/// `on-crash` or `on-crash:N`.
+/// `on-crash` or `on-crash:N`, and `,silent` behind it.
 fn restarts(text: &str) -> Result<Policy, String> {
-    let most = match text.strip_prefix("on-crash") {
+    let (when, remedy) = match text.strip_suffix(",silent") {
+        Some(when) => (when, Remedy::RestartSilently { within: BACK }),
+        None => (text, Remedy::Restart),
+    };
+    let most = match when.strip_prefix("on-crash") {
         Some("") => Ok(RESTARTS),
         Some(rest) => rest.strip_prefix(':').unwrap_or_default().parse().map_err(|_| ()),
         None => Err(()),
     };
-    most.map(Policy::restart).map_err(|()| "it is neither on-crash nor on-crash:N".to_owned())
+    let policy = most.map(|most| Policy::of(remedy, most));
+    policy.map_err(|()| "it is neither on-crash nor on-crash:N, with or without ,silent behind it".to_owned())
 }
 
 /// Tells of an event, with the code that explains it.

@@ -29,6 +29,23 @@ fn firmware_that_crashes_is_started_again_with_its_console_until_it_is_given_up(
 }
 
 #[test]
+fn a_silent_restart_says_what_goes_on() {
+    let output = sidecore()
+        .args(["run", "--restart", "on-crash:2,silent", "--verbose", "crash", "--", "panic"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(134), "that of the last crash: {stderr}");
+    for part in
+        ["crash is restarted silently: restart 1 of 2 at most", "restarted silently in 100ms: restart 2 of 2"]
+    {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    assert_eq!(stderr.matches("vdev0: goes on after the restart, features: ").count(), 2, "{stderr}");
+    assert_eq!(stderr.matches(" announced at 0x").count(), 1, "it is the same one: {stderr}");
+}
+
+#[test]
 fn firmware_that_ends_by_itself_is_not_started_again() {
     let output =
         sidecore().args(["run", "--restart", "on-crash", "crash", "--", "exit", "3"]).output().unwrap();
@@ -49,7 +66,9 @@ fn a_restart_that_is_put_off_ends_at_once_with_ctrl_c() {
 
 #[test]
 fn policies_that_are_none_are_refused() {
-    for policy in ["always", "on-crash:", "on-crash:x", "on-crash5", "on-crash:-1"] {
+    for policy in
+        ["always", ",silent", "on-crash:2,loud", "on-crash:", "on-crash:x", "on-crash5", "on-crash:-1"]
+    {
         let output = sidecore().args(["run", "--restart", policy, "hello"]).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(125), "{policy}: {stderr}");

@@ -10,3 +10,4 @@ mod messages;
 mod resume;
 mod services;
 mod shm;
+mod silent;

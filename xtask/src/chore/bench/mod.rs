@@ -15,7 +15,7 @@ use crate::source;
 
 pub(crate) const CHORE: Chore = Chore {
     name: "bench",
-    about: "Measure messages: instructions, fences, times between two processes, start of a remote",
+    about: "Measure messages: instructions, fences, times between two processes, start and restart of a remote",
     arguments: |command| {
         let json = Arg::new("json").long("json").action(ArgAction::SetTrue);
         command.arg(json.help("Print JSON (schema sidecore.bench/1), all for messages of 64 bytes"))
@@ -41,8 +41,13 @@ fn bench(json: bool) -> Result<()> {
     eprintln!("Timing …");
     let times = times(&programs.join("bench-times"))?;
     let starts = starts(&programs.join("sidecore"))?;
+    let restarts = restarts(&programs.join("bench-recovery"))?;
 
-    if json { print_json(&counted, &times, starts) } else { print_table(&counted, &times, starts) }
+    if json {
+        print_json(&counted, &times, starts, &restarts)
+    } else {
+        print_table(&counted, &times, starts, &restarts)
+    }
 }
 
 /// One line of what `bench-times` prints, in nanoseconds.
@@ -81,6 +86,15 @@ fn starts(program: &Path) -> Result<[f64; 3]> {
     Ok([starts[STARTS / 2], starts[0], starts[STARTS - 1]])
 }
 
+/// From the crash of a remote with an image of 1 MiB to the next answered message, in nanoseconds.
+fn restarts(program: &Path) -> Result<Vec<Time>> {
+    let mut images = Command::new(std::env::current_exe().context("this program's own file")?);
+    output(images.arg("images"))?;
+    let echo = super::images::directory()?.join(source::host()?).join("release/echo");
+    let text = output(Command::new(program).arg(echo))?;
+    text.lines().map(|line| read_time(line).with_context(|| format!("{program:?} prints {line:?}"))).collect()
+}
+
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?} cannot be run"))?;
     if !output.status.success() {
@@ -94,7 +108,12 @@ fn median(times: &[Time], name: &str, size: u32) -> Option<f64> {
     times.iter().find(|time| time.name == name && time.size == size).map(|time| time.median)
 }
 
-fn print_json(counted: &[Result<Cost>; 3], times: &[Time], starts: [f64; 3]) -> Result<()> {
+fn print_json(
+    counted: &[Result<Cost>; 3],
+    times: &[Time],
+    starts: [f64; 3],
+    restarts: &[Time],
+) -> Result<()> {
     let mut keys = Map::new();
     keys.insert("schema".into(), "sidecore.bench/1".into());
     for (name, cost) in ["one_way", "batched"].into_iter().zip(counted) {
@@ -116,11 +135,20 @@ fn print_json(counted: &[Result<Cost>; 3], times: &[Time], starts: [f64; 3]) -> 
     keys.insert("throughput_single_per_s".into(), rate("single"));
     keys.insert("throughput_batched_per_s".into(), rate("batched"));
     keys.insert("start_ms".into(), json!(starts[0]));
+    for Time { name, median, most, .. } in restarts {
+        keys.insert(format!("{name}_ms"), json!(median / 1e6));
+        keys.insert(format!("{name}_most_ms"), json!(most / 1e6));
+    }
     println!("{}", serde_json::to_string_pretty(&Value::Object(keys))?);
     Ok(())
 }
 
-fn print_table(counted: &[Result<Cost>; 3], times: &[Time], starts: [f64; 3]) -> Result<()> {
+fn print_table(
+    counted: &[Result<Cost>; 3],
+    times: &[Time],
+    starts: [f64; 3],
+    restarts: &[Time],
+) -> Result<()> {
     println!("One way, 64 bytes, one thread, both ends       instructions    fences");
     let rows = ["each published for itself", "eight a publication", "of a length not known to the compiler"];
     for (row, cost) in rows.into_iter().zip(counted) {
@@ -149,6 +177,13 @@ fn print_table(counted: &[Result<Cost>; 3], times: &[Time], starts: [f64; 3]) ->
     }
     let [middle, least, most] = starts;
     println!("\nA sandbox remote's first answered message after {middle:.1} ms ({least:.1} to {most:.1})");
+    for Time { name, median, least, most, .. } in restarts {
+        let [median, least, most] = [median, least, most].map(|time| time / 1e6);
+        let how = if name == "restart" { "restarted" } else { "restarted silently" };
+        println!(
+            "After its crash, {how}, with an image of 1 MiB: again after {median:.1} ms ({least:.1} to {most:.1})"
+        );
+    }
     Ok(())
 }
 

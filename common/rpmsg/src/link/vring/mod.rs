@@ -7,10 +7,12 @@
 mod device;
 mod driver;
 mod resume;
+mod unreleased;
 
 pub use device::Device;
 pub use driver::{Buffers, Driver};
 pub use resume::Resumable;
+pub use unreleased::Unreleased;
 
 /// Index of the queue that carries frames from the device to the driver.
 pub const FROM_DEVICE: u16 = 0;

@@ -78,7 +78,8 @@ impl Session<'_> {
         while interrupts.exit_code().is_none() {
             let rest = due.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                self.processor.start().map_err(|error| remote::remote(&self.image, &error))?;
+                let restarted = self.processor.restart(Duration::ZERO);
+                restarted.map_err(|error| remote::remote(&self.image, &error))?;
                 self.begin();
                 return Ok(true);
             }

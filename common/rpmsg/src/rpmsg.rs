@@ -122,13 +122,12 @@ impl<L: Link, S: AsRef<[Slot]>> Rpmsg<L, S> {
         self.endpoints.go_on_from(next);
     }
 
-    /// Closes an endpoint. Messages that are on their way to it are dropped and counted. `false` where it was closed
-    /// already.
+    /// Closes an endpoint. Messages on their way to it are dropped and counted. `false` where it was closed already.
     pub fn close(&self, endpoint: Endpoint) -> bool {
         self.endpoints.close(endpoint)
     }
 
-    /// Where the endpoint's messages go; `None` where it has no peer yet or was closed.
+    /// Where its messages go; `None` where it has no peer yet or was closed.
     pub fn peer(&self, endpoint: Endpoint) -> Option<u32> {
         self.endpoints.peer(endpoint).filter(|peer| *peer != ADDR_ANY)
     }

@@ -8,11 +8,11 @@ use sidecore_rpmsg::{ADDR_ANY, Endpoint, Header, Name};
 #[derive(Debug)]
 pub(crate) struct Gap {
     /// What the remote had not released when it crashed, in the order in which it was sent.
-    frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     /// Services that it had announced and has not announced again, with the addresses that they had.
-    services: Vec<(Name, u32)>,
+    pub(crate) services: Vec<(Name, u32)>,
     /// Endpoints whose peer has to write first again, with the address that it had.
-    learners: Vec<(Endpoint, u32)>,
+    pub(crate) learners: Vec<(Endpoint, u32)>,
     /// When nobody is waited for any more.
     until: Instant,
 }
@@ -44,6 +44,14 @@ pub(crate) enum Waits {
     ForPeer,
 }
 
+/// Who did not come back in time.
+pub(crate) struct GivenUp {
+    /// Services, with the addresses that they had.
+    pub(crate) services: Vec<(Name, u32)>,
+    /// Addresses of ours, and how many messages of each are lost.
+    pub(crate) lost: Vec<(u32, u32)>,
+}
+
 impl Gap {
     /// `frames` wait as they have to.
     pub(crate) fn new(
@@ -67,11 +75,6 @@ impl Gap {
     /// Puts messages before all others.
     pub(crate) fn first(&mut self, frames: Vec<Frame>) {
         self.frames.splice(0..0, frames);
-    }
-
-    /// What is left of it, for the next one: the remote crashed again.
-    pub(crate) fn into_parts(self) -> (Vec<Frame>, Vec<(Name, u32)>, Vec<(Endpoint, u32)>) {
-        (self.frames, self.services, self.learners)
     }
 
     /// Nobody waits for anything.
@@ -144,9 +147,8 @@ impl Gap {
         end.map(|_| any)
     }
 
-    /// Waits for nobody any more. Answers the services that did not come back, and how many messages of which addresses
-    /// are lost.
-    pub(crate) fn give_up(&mut self) -> (Vec<(Name, u32)>, Vec<(u32, u32)>) {
+    /// Waits for nobody any more. Answers whom it waited for in vain.
+    pub(crate) fn give_up(&mut self) -> GivenUp {
         let mut lost: Vec<(u32, u32)> = Vec::new();
         self.frames.retain(|frame| {
             if frame.waits == Waits::No {
@@ -159,6 +161,6 @@ impl Gap {
             false
         });
         self.learners.clear();
-        (std::mem::take(&mut self.services), lost)
+        GivenUp { services: std::mem::take(&mut self.services), lost }
     }
 }

@@ -12,7 +12,7 @@ use sidecore_wire::rpmsg::NAME_SERVICE_ADDR;
 use crate::capture::Tap;
 use crate::device::{Device, Dropped, Messages};
 use crate::event::{Event, Events};
-use crate::gap::{Frame, Gap, Waits};
+use crate::gap::{Frame, Gap, GivenUp, Waits};
 use crate::ground::{DeviceError, Ground};
 use crate::port::Ports;
 
@@ -52,10 +52,9 @@ impl<B: Backend> Device<B> {
             unlearnt.filter_map(|endpoint| Some((endpoint, self.messages.peer(endpoint)?))).collect();
         if let Some(gap) = self.gap.into_inner() {
             // What has not been sent again is younger than what has been.
-            let (waiting, missing, unbound) = gap.into_parts();
-            frames.extend(waiting.into_iter().filter(|frame| frame.dst != NAME_SERVICE_ADDR));
-            services.extend(missing);
-            learners.extend(unbound);
+            frames.extend(gap.frames.into_iter().filter(|frame| frame.dst != NAME_SERVICE_ADDR));
+            services.extend(gap.services);
+            learners.extend(gap.learners);
         }
         for (learner, _) in &learners {
             self.messages.bind(*learner, sidecore_rpmsg::ADDR_ANY);
@@ -151,7 +150,7 @@ impl<B: Backend> Device<B> {
             Err(error) => Err(error),
         })?;
         if gap.until().is_some_and(|until| Instant::now() >= until) {
-            let (services, lost) = gap.give_up();
+            let GivenUp { services, lost } = gap.give_up();
             any |= !services.is_empty() || !lost.is_empty();
             for (name, addr) in services {
                 self.ports.borrow_mut().withdraw(&name, addr);

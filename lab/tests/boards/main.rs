@@ -19,6 +19,7 @@ mod hostile;
 mod many;
 mod protocol;
 mod restart;
+mod silent;
 
 /// How long anything may take on a machine that does other things too.
 const SOON: Duration = Duration::from_secs(20);
@@ -43,8 +44,9 @@ fn main() -> ExitCode {
     let everywhere = [protocol::CASES, restart::CASES, hostile::CASES].concat();
     let mut trials = Vec::new();
     for place in places(arguments.filter.as_deref().unwrap_or_default()) {
-        let sandbox_alone = if place.board.is_none() { many::CASES } else { &[] };
-        for (name, case, boards_alone) in everywhere.iter().chain(sandbox_alone) {
+        let sandbox_alone =
+            if place.board.is_none() { [many::CASES, silent::CASES].concat() } else { Vec::new() };
+        for (name, case, boards_alone) in everywhere.iter().chain(&sandbox_alone) {
             if *boards_alone && place.board.is_none() {
                 continue;
             }

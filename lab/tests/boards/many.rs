@@ -57,7 +57,7 @@ fn cpu() -> Duration {
 }
 
 /// Kills the process of a remote.
-fn kill(name: &str) {
+pub(crate) fn kill(name: &str) {
     let title = format!("sidecore: remote\0{name}\0");
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -193,7 +193,7 @@ fn what_had_come_is_still_there_and_what_was_under_way_is_sent_again_in_order() 
 #[test]
 fn services_that_come_back_elsewhere_and_peers_that_are_learnt_again_get_what_was_for_them() {
     let run = Rc::new(Cell::new(0_u32));
-    let heard: Rc<RefCell<Vec<(u32, u32, Vec<u8>)>>> = Rc::default();
+    let heard = Rc::new(RefCell::new(Vec::<(u32, u32, Vec<u8>)>::new()));
     let (run_of, heard_by) = (Rc::clone(&run), Rc::clone(&heard));
     let firmware = move |side: &Side<'_>| {
         let messages = side.messages(0);

@@ -82,6 +82,11 @@ impl Lane {
         assert!(lost.is_none(), "{}: {lost:?} never came", self.name);
     }
 
+    /// Messages that were sent.
+    pub fn sent(&self) -> usize {
+        self.sent.len()
+    }
+
     /// Messages that arrived.
     pub fn seen(&self) -> usize {
         self.seen

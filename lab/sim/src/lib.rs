@@ -3,5 +3,6 @@
 //! - `sim` (`cargo xtask sim`) runs both sides in one thread, by seeds, and kills main sides at any store.
 //! - `kill` (`cargo xtask kill`) does it to real processes, at random moments.
 
+pub mod bounds;
 pub mod history;
 pub mod luck;

@@ -15,21 +15,65 @@ use crate::image::NUM;
 use crate::world::{CHANNELS, World, channel, extra};
 use sidecore_sim::luck::Luck;
 
-type Link = RemoteLink<Box<dyn Fn(u16)>, Vec<Cell<u16>>, Arc<Mapping>, 32>;
-type Messages = Rpmsg<Link, Vec<Slot>>;
+pub(crate) type Link = RemoteLink<Box<dyn Fn(u16)>, Vec<Cell<u16>>, Arc<Mapping>, 32>;
+pub(crate) type Messages = Rpmsg<Link, Vec<Slot>>;
+
+/// A remote's half of its device: the registers, and whether it is to ring.
+#[derive(Default)]
+pub(crate) struct Half {
+    registers: Option<table::Device<Arc<Mapping>>>,
+    ring: Rc<Cell<bool>>,
+}
+
+/// What a look at the registers tells.
+pub(crate) enum Look {
+    Same,
+    Gone,
+    New(Box<Messages>),
+}
+
+impl Half {
+    /// `is_closed`: the link that there is has heard of its end.
+    pub(crate) fn look(&mut self, remote: &Remote<'_>, is_closed: bool) -> Look {
+        let registers = self.registers.get_or_insert_with(|| {
+            let (at, len) = remote.boot.table.expect("the image has a table");
+            let table = remote.memories.resolve(at, len as usize).expect("it is mapped");
+            let offset = table.load::<u32>(16).expect("it has an entry") as usize;
+            table::Device::new(&table, offset).expect("the entry is in the table")
+        });
+        if is_closed {
+            registers.start_over();
+        }
+        match registers.poll() {
+            Change::Started => {}
+            Change::Reset | Change::Failed => return Look::Gone,
+            _ => return if is_closed { Look::Gone } else { Look::Same },
+        }
+        let ring = Rc::clone(&self.ring);
+        let bell = move |_| Box::new(move |_: u16| ring.set(true)) as Box<dyn Fn(u16)>;
+        let cancelled = vec![Cell::new(0); usize::from(NUM)];
+        let link = attach(registers, remote.memories.clone(), cancelled, bell);
+        let (link, _) = link.expect("the main side keeps to the rules");
+        Look::New(Box::new(Rpmsg::new(link, vec![Slot::new(); 8])))
+    }
+
+    /// Whether to ring, once.
+    pub(crate) fn rings(&self) -> bool {
+        self.ring.take()
+    }
+}
 
 /// What the remote runs.
 pub(crate) struct Talker {
     pub(crate) world: Rc<RefCell<World>>,
     pub(crate) luck: Luck,
-    registers: Option<table::Device<Arc<Mapping>>>,
+    half: Half,
     up: Option<Up>,
-    ring: Rc<Cell<bool>>,
 }
 
 /// The link while it is up.
 struct Up {
-    messages: Messages,
+    messages: Box<Messages>,
     channels: [Endpoint; CHANNELS],
     /// Announcements that found no buffer.
     unsaid: Vec<(Endpoint, Name)>,
@@ -40,48 +84,35 @@ struct Up {
 
 impl Talker {
     pub(crate) fn new(world: Rc<RefCell<World>>, luck: Luck) -> Self {
-        Self { world, luck, registers: None, up: None, ring: Rc::default() }
+        Self { world, luck, half: Half::default(), up: None }
     }
 
     fn look(&mut self, remote: &Remote<'_>) {
-        let registers = self.registers.get_or_insert_with(|| {
-            let (at, len) = remote.boot.table.expect("the image has a table");
-            let table = remote.memories.resolve(at, len as usize).expect("it is mapped");
-            let offset = table.load::<u32>(16).expect("it has an entry") as usize;
-            table::Device::new(&table, offset).expect("the entry is in the table")
-        });
-        if self.up.as_ref().is_some_and(|up| up.messages.link().is_closed()) {
-            registers.start_over();
-            self.up = None;
+        let is_closed = self.up.as_ref().is_some_and(|up| up.messages.link().is_closed());
+        match self.half.look(remote, is_closed) {
+            Look::Same => {}
+            Look::Gone => self.up = None,
+            Look::New(messages) => {
+                let open = || messages.open(ADDR_ANY, ADDR_ANY).expect("there is room");
+                let channels = [(); CHANNELS].map(|()| open());
+                let unsaid = (0..CHANNELS).map(|index| (channels[index], channel(index))).collect();
+                self.world.borrow_mut().link_is_new();
+                self.up = Some(Up { messages, channels, unsaid, extras: Vec::new(), held: Vec::new() });
+            }
         }
-        match registers.poll() {
-            Change::Started => {}
-            Change::Reset | Change::Failed => return self.up = None,
-            _ => return,
-        }
-        let ring = Rc::clone(&self.ring);
-        let bell = move |_| Box::new(move |_: u16| ring.set(true)) as Box<dyn Fn(u16)>;
-        let cancelled = vec![Cell::new(0); usize::from(NUM)];
-        let link = attach(registers, remote.memories.clone(), cancelled, bell);
-        let (link, _) = link.expect("the main side keeps to the rules");
-        let messages = Rpmsg::new(link, vec![Slot::new(); 8]);
-        let channels = [0; CHANNELS].map(|_| messages.open(ADDR_ANY, ADDR_ANY).expect("there is room"));
-        let unsaid = (0..CHANNELS).map(|index| (channels[index], channel(index))).collect();
-        self.world.borrow_mut().link_is_new();
-        self.up = Some(Up { messages, channels, unsaid, extras: Vec::new(), held: Vec::new() });
     }
 }
 
 impl Firmware for Talker {
     fn step(&mut self, remote: &mut Remote<'_>) -> Step {
         if remote.steps == 0 {
-            (self.registers, self.up) = (None, None);
+            (self.half, self.up) = (Half::default(), None);
         }
         self.look(remote);
         if let Some(up) = &mut self.up {
             up.act(&mut self.luck, &mut self.world.borrow_mut());
         }
-        remote.ring = self.ring.take();
+        remote.ring = self.half.rings();
         let waiting = self.up.as_ref().is_some_and(|up| up.messages.link().arm());
         if waiting || self.luck.once_in(4) { Step::Work } else { Step::Sleep }
     }
@@ -99,6 +130,9 @@ impl Up {
                 6 if !world.is_ending => self.come_and_go(luck, world),
                 _ => {}
             }
+        }
+        if std::mem::take(&mut world.fills) {
+            self.fill(world);
         }
         if world.is_ending {
             while !self.held.is_empty() {
@@ -135,7 +169,7 @@ impl Up {
         world.to_remote[index].released(at);
     }
 
-    fn send(&mut self, index: usize, world: &mut World) {
+    fn send(&self, index: usize, world: &mut World) {
         let endpoint = self.channels[index];
         if self.messages.peer(endpoint).is_none() {
             return;
@@ -144,6 +178,22 @@ impl Up {
         match self.messages.send(endpoint, &id.to_le_bytes()) {
             Ok(()) => world.to_main[index].accepted(),
             Err(_) => world.to_main[index].refused(),
+        }
+    }
+
+    /// Sends until there is no buffer any more: all of them are there, where nothing else is under way.
+    fn fill(&self, world: &mut World) {
+        if self.messages.peer(self.channels[0]).is_none() {
+            return;
+        }
+        let before = world.to_main[0].sent();
+        loop {
+            let now = world.to_main[0].sent();
+            self.send(0, world);
+            if world.to_main[0].sent() == now {
+                assert_eq!(now - before, usize::from(NUM), "buffers of the remote are missing");
+                return;
+            }
         }
     }
 

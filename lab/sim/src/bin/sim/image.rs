@@ -54,7 +54,7 @@ pub(crate) fn image() -> Vec<u8> {
     writer.write_section_header(&SectionHeader {
         sh_name: writer.section_name_offset(Some(name)),
         sh_type: elf::SHT_PROGBITS,
-        sh_flags: (elf::SHF_ALLOC | elf::SHF_WRITE).into(),
+        sh_flags: elf::SHF_ALLOC | elf::SHF_WRITE,
         sh_addr: p_vaddr,
         sh_offset: at,
         sh_size: p_filesz,

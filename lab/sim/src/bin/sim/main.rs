@@ -7,7 +7,11 @@
 #![cfg_attr(not(mortal), allow(missing_docs))]
 
 #[cfg(mortal)]
+mod clock;
+#[cfg(mortal)]
 mod firmware;
+#[cfg(mortal)]
+mod fleet;
 #[cfg(mortal)]
 mod image;
 #[cfg(mortal)]
@@ -40,6 +44,7 @@ fn main() -> std::process::ExitCode {
             report(panic);
         }
     }));
+    let before = open_files_and_memories();
     let next = AtomicU64::new(0);
     let work = || {
         let mut tally = schedule::Tally::default();
@@ -50,9 +55,10 @@ fn main() -> std::process::ExitCode {
                 return (tally, failed);
             }
             let seed = seed.wrapping_add(number);
-            let run = std::panic::AssertUnwindSafe(|| schedule::run(seed, &mut tally));
-            if std::panic::catch_unwind(run).is_err() {
-                failed.push(seed);
+            let run = std::panic::AssertUnwindSafe(|| run(seed, &mut tally));
+            match std::panic::catch_unwind(run) {
+                Ok(trace) => tally.trace = tally.trace.wrapping_add(trace),
+                Err(_) => failed.push(seed),
             }
         }
     };
@@ -61,19 +67,61 @@ fn main() -> std::process::ExitCode {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("schedules are caught")).collect()
     });
-    let sum = |of: fn(&schedule::Tally) -> u64| results.iter().map(|(tally, _)| of(tally)).sum::<u64>();
+    let mut all = schedule::Tally::default();
+    results.iter().for_each(|(tally, _)| all.add(tally));
     println!(
         "{schedules} schedules: {} deaths, {} links gone on in, {} restarts, {} messages delivered, {} of them again",
-        sum(|tally| tally.deaths),
-        sum(|tally| tally.resumed),
-        sum(|tally| tally.restarts),
-        sum(|tally| tally.messages),
-        sum(|tally| tally.repeated),
+        all.deaths, all.resumed, all.restarts, all.messages, all.repeated,
     );
+    let (kicks, fleet) = (all.kicks, all.fleet);
+    println!("kicks: {} lost, {} late, {} early", kicks.lost, kicks.late, kicks.early);
+    println!(
+        "{} remotes beside each other: {} crashes, {} restarts, {} of them with clients that were stuck, {} given up",
+        fleet.remotes, fleet.crashes, fleet.restarts, fleet.unacknowledged, fleet.given_up,
+    );
+    println!(
+        "{} answers: after {} µs at most while another remote was recovering, after {} µs otherwise",
+        fleet.answers, fleet.slowest_beside, fleet.slowest,
+    );
+    println!("trace {:016x}", all.trace);
     let mut failed: Vec<u64> = results.iter().flat_map(|(_, failed)| failed.iter().copied()).collect();
     failed.sort_unstable();
     for seed in &failed {
         println!("failed: seed {seed} (cargo xtask sim --schedules 1 --seed {seed})");
     }
-    std::process::ExitCode::from(u8::from(!failed.is_empty()))
+    let mut is_fine = failed.is_empty();
+    let after = open_files_and_memories();
+    if after != before {
+        println!("failed: files and memories that were open before and are now: {before:?}, {after:?}");
+        is_fine = false;
+    }
+    // What a seed decides it decides every time.
+    let differs = |seed: &u64| {
+        let mut unused = schedule::Tally::default();
+        run(*seed, &mut unused) != run(*seed, &mut unused)
+    };
+    let again = (0..schedules.min(64)).map(|number| seed.wrapping_add(number));
+    for seed in again.filter(|seed| !failed.contains(seed)).filter(differs) {
+        println!("failed: seed {seed} does not do the same twice");
+        is_fine = false;
+    }
+    std::process::ExitCode::from(u8::from(!is_fine))
+}
+
+/// A schedule of one remote whose main sides die, or of several. Answers its trace.
+#[cfg(mortal)]
+fn run(seed: u64, tally: &mut schedule::Tally) -> u64 {
+    if seed.is_multiple_of(8) {
+        fleet::run(seed, &mut tally.fleet, &mut tally.kicks)
+    } else {
+        schedule::run(seed, tally)
+    }
+}
+
+/// What a process has of its system, in numbers: open files, and mapped memories of remotes.
+#[cfg(mortal)]
+fn open_files_and_memories() -> (usize, usize) {
+    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    (files, maps.matches("memfd:sidecore").count())
 }

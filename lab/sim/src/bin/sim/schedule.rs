@@ -9,8 +9,9 @@ use std::time::Duration;
 use sidecore_backends::sim::Sim;
 use sidecore_mem::mortal::{self, Death};
 use sidecore_processor::{Endpoint, Event, Message, Options, Processor, SendError};
-use sidecore_remoteproc::{Crash, CrashKind, Firmware, State};
+use sidecore_remoteproc::{Backend as _, Crash, CrashKind, Firmware, State};
 
+use crate::clock::{Bell, Clock, Kicks, LOOK};
 use crate::firmware::Talker;
 use crate::image::image;
 use crate::world::{CHANNELS, Survivor, World, channel};
@@ -24,17 +25,36 @@ pub(crate) struct Tally {
     pub(crate) restarts: u64,
     pub(crate) messages: u64,
     pub(crate) repeated: u64,
+    pub(crate) kicks: Kicks,
+    pub(crate) fleet: crate::fleet::Tally,
+    /// The traces of all schedules.
+    pub(crate) trace: u64,
 }
 
-/// Runs the schedule of a seed.
+impl Tally {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.deaths += more.deaths;
+        self.resumed += more.resumed;
+        self.restarts += more.restarts;
+        self.messages += more.messages;
+        self.repeated += more.repeated;
+        self.kicks.add(more.kicks);
+        self.fleet.add(&more.fleet);
+        self.trace = self.trace.wrapping_add(more.trace);
+    }
+}
+
+/// Runs the schedule of a seed. Answers its trace.
 ///
 /// # Panics
 /// A promise was broken.
-pub(crate) fn run(seed: u64, tally: &mut Tally) {
+pub(crate) fn run(seed: u64, tally: &mut Tally) -> u64 {
+    let clock = Clock::default();
     let mut luck = Luck::new(seed);
     let world = Rc::new(RefCell::new(World::default()));
     let talker = Talker::new(Rc::clone(&world), Luck::new(luck.below(u64::MAX)));
     let sim = Rc::new(RefCell::new(Sim::new(talker).with_journal()));
+    let bell = Bell::new(&clock, Luck::new(luck.below(u64::MAX)), sim.borrow().doorbell());
     let lives = 1 + luck.below(4);
     let mut is_running = false;
     for life in 0..=lives {
@@ -47,8 +67,9 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) {
         } else {
             luck.below(1500)
         };
-        let survivor = Survivor::new(&sim, Luck::new(luck.below(u64::MAX)));
-        let mut one = Life { world: Rc::clone(&world), luck: Luck::new(luck.below(u64::MAX)), tally };
+        let survivor = Survivor::new(&sim, &clock, &bell, Some(Luck::new(luck.below(u64::MAX))));
+        let luck = Luck::new(luck.below(u64::MAX));
+        let mut one = Life { world: Rc::clone(&world), clock: &clock, bell: &bell, luck, tally };
         mortal::die_after(stores);
         let lived = catch_unwind(AssertUnwindSafe(|| one.live(survivor, is_running, is_last)));
         mortal::revive();
@@ -56,12 +77,13 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) {
             Ok(left_running) => is_running = left_running,
             Err(panic) if panic.is::<Death>() => {
                 tally.deaths += 1;
+                clock.note(stores);
                 world.borrow_mut().main_side_died();
                 sim.borrow_mut().bereave();
                 is_running = sim.borrow().is_bereft();
                 if !is_running {
                     // It died before the remote ran; nobody can go on from there.
-                    return;
+                    break;
                 }
             }
             Err(panic) => resume_unwind(panic),
@@ -70,15 +92,23 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) {
     let world = world.borrow();
     tally.messages +=
         world.to_remote.iter().chain(&world.to_main).map(|lane| lane.seen() as u64).sum::<u64>();
+    tally.kicks.add(bell.kicks());
+    clock.trace()
 }
 
 struct Life<'t> {
     world: Rc<RefCell<World>>,
+    clock: &'t Clock,
+    bell: &'t Bell,
     luck: Luck,
     tally: &'t mut Tally,
 }
 
-fn load(processor: &mut Processor<Survivor>) {
+pub(crate) fn options() -> Options {
+    Options { spin: Duration::ZERO, quiesce: Duration::ZERO, ..Options::new("sim") }
+}
+
+pub(crate) fn load(processor: &mut Processor<Survivor>) {
     let image = image();
     processor.load(&Firmware::parse(&image).expect("an ELF file")).expect("it can be loaded");
 }
@@ -88,7 +118,7 @@ type Loan<'p> = (Message<'p, Survivor>, usize, usize);
 impl Life<'_> {
     /// A whole life. Whether the remote runs on after it.
     fn live(&mut self, survivor: Survivor, is_running: bool, is_last: bool) -> bool {
-        let options = Options { spin: Duration::ZERO, quiesce: Duration::ZERO, ..Options::new("sim") };
+        let options = options();
         let sim = Rc::clone(&survivor.sim);
         let mut processor = if is_running {
             let mut processor = Processor::detached(survivor, options);
@@ -112,7 +142,7 @@ impl Life<'_> {
         if is_last {
             self.mend(&mut processor);
             self.end(&processor);
-            processor.stop().expect("it runs");
+            self.leaks(processor, &sim);
             return false;
         }
         if self.luck.once_in(2) {
@@ -187,14 +217,7 @@ impl Life<'_> {
     /// Nobody sends anything new: everything arrives, and both sides know the same.
     fn end(&mut self, processor: &Processor<Survivor>) {
         self.world.borrow_mut().is_ending = true;
-        for _ in 0..40 {
-            processor.wait(Some(Duration::ZERO));
-            for _ in 0..2 * CHANNELS {
-                if let Some(loan) = self.receive(processor) {
-                    self.release(loan);
-                }
-            }
-        }
+        self.settle(processor);
         self.hear(processor);
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
@@ -206,13 +229,79 @@ impl Life<'_> {
         assert!(processor.orphans().len() <= CHANNELS, "endpoints were made of nothing");
     }
 
+    /// Time for everything that is under way, kicks that were lost included.
+    fn settle(&mut self, processor: &Processor<Survivor>) {
+        let end = self.clock.now() + 5 * LOOK;
+        while self.clock.now() < end {
+            processor.wait(Some(Duration::ZERO));
+            for _ in 0..2 * CHANNELS {
+                if let Some(loan) = self.receive(processor) {
+                    self.release(loan);
+                }
+            }
+        }
+    }
+
+    /// Nothing is under way: every buffer is there, and once all is closed nothing is left, in the journal neither.
+    fn leaks(&mut self, processor: Processor<Survivor>, sim: &Rc<RefCell<Sim>>) {
+        if let Some(endpoint) = self.open(&processor, 0) {
+            let before = self.world.borrow().to_remote[0].sent();
+            while self.send_on(&processor, endpoint, 0) {}
+            let sent = self.world.borrow().to_remote[0].sent() - before;
+            let all = usize::from(processor.transmit_buffers(endpoint));
+            assert_eq!(sent, all, "buffers of the main side are missing");
+        }
+        self.world.borrow_mut().fills = true;
+        self.settle(&processor);
+        {
+            let mut world = self.world.borrow_mut();
+            let world = &mut *world;
+            world.to_remote.iter_mut().chain(&mut world.to_main).for_each(|lane| lane.is_quiet());
+        }
+        processor.endpoints().into_iter().for_each(|endpoint| processor.close(endpoint));
+        processor.orphans().into_iter().for_each(|orphan| processor.close(orphan.endpoint));
+        assert_eq!((processor.endpoints().len(), processor.orphans().len()), (0, 0));
+        // It dies with nothing left to do.
+        drop(processor);
+        sim.borrow_mut().bereave();
+        let survivor = Survivor::new(sim, self.clock, self.bell, None);
+        let mut processor = Processor::detached(survivor, options());
+        processor.attach(None).expect("it runs");
+        let again: Vec<u32> = std::iter::from_fn(|| processor.event())
+            .filter_map(|event| match event {
+                Event::DeviceResumed { again, .. } => Some(again),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(again, [0], "messages that nobody had, or a link that was not gone on in");
+        assert_eq!(processor.orphans().len(), 0, "the journal has endpoints that were closed");
+        processor.stop().expect("it runs");
+        drop(processor);
+        assert_eq!(
+            Rc::strong_count(sim),
+            2,
+            "somebody still has the remote: the schedule and its life aside"
+        );
+    }
+
     fn send(&mut self, processor: &Processor<Survivor>) {
         let index = self.luck.index(CHANNELS);
         let Some(endpoint) = self.open(processor, index) else { return };
+        self.send_on(processor, endpoint, index);
+    }
+
+    /// Whether it was sent.
+    fn send_on(&self, processor: &Processor<Survivor>, endpoint: Endpoint, index: usize) -> bool {
         let id = self.world.borrow_mut().to_remote[index].offered();
         match processor.try_send(endpoint, &id.to_le_bytes()) {
-            Ok(()) => self.world.borrow_mut().to_remote[index].accepted(),
-            Err(SendError::Full | SendError::Lost(_)) => self.world.borrow_mut().to_remote[index].refused(),
+            Ok(()) => {
+                self.world.borrow_mut().to_remote[index].accepted();
+                true
+            }
+            Err(SendError::Full | SendError::Lost(_)) => {
+                self.world.borrow_mut().to_remote[index].refused();
+                false
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -226,6 +315,7 @@ impl Life<'_> {
         self.tally.repeated += u64::from(message.may_be_repeated());
         let lane = &mut self.world.borrow_mut().to_main[index];
         let at = lane.arrives(u32::from_le_bytes(id), message.may_be_repeated());
+        self.clock.note(u64::from(u32::from_le_bytes(id)) << 8 | index as u64);
         Some((message, index, at))
     }
 

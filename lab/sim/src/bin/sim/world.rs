@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidecore_backends::sim::{Sim, SimDoorbell};
+use sidecore_backends::sim::Sim;
 use sidecore_mem::{DeviceAddr, Region, mortal};
 use sidecore_os::Mapping;
-use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell as _, Event, Memory, MemoryMap};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap};
 use sidecore_rpmsg::Name;
 
+use crate::clock::{Bell, Clock};
 use sidecore_sim::history::Lane;
 use sidecore_sim::luck::Luck;
 
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) services: Vec<(Name, u32)>,
     /// Nobody sends anything new.
     pub(crate) is_ending: bool,
+    /// The remote sends as much as there is room for, once.
+    pub(crate) fills: bool,
     /// Links that the remote has brought up.
     pub(crate) links: u32,
 }
@@ -58,12 +61,25 @@ impl World {
 pub(crate) struct Survivor {
     pub(crate) sim: Rc<RefCell<Sim>>,
     memories: MemoryMap<Arc<Mapping>>,
-    luck: RefCell<Luck>,
+    clock: Clock,
+    bell: Bell,
+    /// How late a call may be, and by whose decision.
+    delays: Option<RefCell<Luck>>,
 }
 
+/// Microseconds that a main side may do something else before it looks.
+const DELAY: u64 = 2_000;
+
 impl Survivor {
-    pub(crate) fn new(sim: &Rc<RefCell<Sim>>, luck: Luck) -> Self {
-        Self { sim: Rc::clone(sim), memories: MemoryMap::new(), luck: RefCell::new(luck) }
+    /// `delays`: time passes in each wait; otherwise somebody else lets it pass.
+    pub(crate) fn new(sim: &Rc<RefCell<Sim>>, clock: &Clock, bell: &Bell, delays: Option<Luck>) -> Self {
+        Self {
+            sim: Rc::clone(sim),
+            memories: MemoryMap::new(),
+            clock: clock.clone(),
+            bell: bell.clone(),
+            delays: delays.map(RefCell::new),
+        }
     }
 
     fn keep(&mut self) {
@@ -73,7 +89,7 @@ impl Survivor {
 
 impl Backend for Survivor {
     type Owner = Arc<Mapping>;
-    type Doorbell = SimDoorbell;
+    type Doorbell = Bell;
 
     fn prepare(&mut self, memories: &mut [Memory]) -> Result<(), BackendError> {
         self.sim.borrow_mut().prepare(memories)?;
@@ -123,7 +139,7 @@ impl Backend for Survivor {
     }
 
     fn doorbell(&self) -> Self::Doorbell {
-        self.sim.borrow().doorbell()
+        self.bell.clone()
     }
 
     fn wait(
@@ -135,11 +151,16 @@ impl Backend for Survivor {
         if ready() {
             return Ok(Some(Event::Kick));
         }
-        let mut sim = self.sim.borrow_mut();
-        if self.luck.borrow_mut().once_in(3) {
-            // Time passes, and remotes look by themselves now and then.
-            sim.doorbell().ring(0);
+        if let Some(delays) = &self.delays {
+            self.clock.pass(delays.borrow_mut().below(DELAY));
         }
-        mortal::spared(|| sim.wait(timeout, &mut || false))
+        self.bell.deliver();
+        let mut sim = self.sim.borrow_mut();
+        let happened = mortal::spared(|| sim.wait(timeout, &mut || false));
+        if let (Ok(None), Some(timeout)) = (&happened, timeout) {
+            // Whoever waits in here lets everybody else wait.
+            self.clock.pass(timeout.as_micros() as u64);
+        }
+        happened
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ValueHint;
 use sidecore_backends::sandbox::{Config, Lifetime, Sandbox};
 use sidecore_processor::{Options, Processor};
-use sidecore_remoteproc::BackendError;
+use sidecore_remoteproc::{Backend as _, BackendError};
 
 use super::attach::SANDBOX;
 use crate::codes;
@@ -23,13 +23,17 @@ The firmware is copied to /lib/firmware, where the kernel loads it from, now and
 Without it the one is started that was loaded last. A remote that is detached is taken over as it runs.
 
 A sandbox wants its firmware, an ELF file or a built-in image, and goes on until it ends or `sidecore stop` comes; meanwhile \
-main sides come and go: `sidecore attach sandbox:NAME`, or programs of your own.")]
+main sides come and go: `sidecore attach sandbox:NAME`, or programs of your own. With --replace it gets other firmware, unless a \
+main side has it.")]
 pub(crate) struct Args {
     /// Which one: `remoteproc0`, or its name, see `sidecore ps`; or `sandbox:NAME`, a new one
     remote: String,
     /// The firmware: the path of an ELF file, or a name below /lib/firmware
     #[arg(value_hint = ValueHint::FilePath)]
     firmware: Option<OsString>,
+    /// Where a sandbox of this name runs already, stop it and put this firmware in its place
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -37,6 +41,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(name) = args.remote.strip_prefix(SANDBOX) {
         return sandbox(args, name);
+    }
+    if args.replace {
+        let why = "what Linux drives is stopped with `sidecore stop`, and started with other firmware then";
+        return Err(Failure::new(codes::ATTACH_USAGE, "--replace is for sandboxes").because(why).status(2));
     }
     let remote = args.place.find(&args.remote)?;
     let failed = |error| refused(format!("cannot start {}", remote.id()), &error);
@@ -63,17 +71,32 @@ fn sandbox(args: &Args, name: &str) -> Outcome {
         Failure::new(codes::ATTACH_USAGE, "there is no firmware to start").because(why).status(2)
     })?;
     let image = Image::open(firmware)?;
-    let config = Config { name: Some(name.to_owned()), lifetime: Lifetime::Detached, ..Config::default() };
-    let failed = |error: &BackendError| {
+    // What is no firmware takes nothing's place.
+    let firmware = image.firmware()?;
+    let failed = |error: BackendError| {
         Failure::new(error.code(), format!("cannot start {}", args.remote))
             .because(error)
             .status(remote::OURS)
     };
-    let sandbox = Sandbox::new(config).map_err(|error| failed(&error))?;
-    let mut processor = Processor::new(sandbox, Options::new(name));
-    processor.load(&image.firmware()?).map_err(|error| remote::remote(&image, &error))?;
+    let is_there = args.replace && args.place.sandboxes().iter().any(|there| there == name);
+    let sandbox = if is_there { emptied(name) } else { Sandbox::new(config(name)) };
+    let mut processor = Processor::new(sandbox.map_err(failed)?, Options::new(name));
+    processor.load(&firmware).map_err(|error| remote::remote(&image, &error))?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     // Main sides that come set the devices up themselves.
     processor.detach().map_err(|error| remote::remote(&image, &error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn config(name: &str) -> Config {
+    Config { name: Some(name.to_owned()), lifetime: Lifetime::Detached, ..Config::default() }
+}
+
+/// A sandbox that runs, with nothing in it any more.
+fn emptied(name: &str) -> Result<Sandbox, BackendError> {
+    let mut sandbox = Sandbox::find(config(name))?;
+    sandbox.attach()?;
+    sandbox.stop()?;
+    sandbox.unprepare();
+    Ok(sandbox)
 }

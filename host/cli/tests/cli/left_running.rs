@@ -97,6 +97,32 @@ fn a_name_is_one_remotes_and_a_remote_that_is_stopped_is_gone() {
 }
 
 #[test]
+fn firmware_is_replaced_where_nobody_is_its_main_side() {
+    let left = Left::start("other");
+    left.talk("one").success().stdout("one\nagain\n");
+    let mut main_side = left.stay().spawn().unwrap();
+    let mut lines = BufReader::new(main_side.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("rpmsg-echo announced")), "it never came up");
+    let refused = left.sidecore("start").args(["--replace", "storm"]).assert().code(125);
+    refused.says(&format!("process {} is its main side", main_side.id()));
+    main_side.kill().unwrap();
+    main_side.wait().unwrap();
+    left.sidecore("start").args(["--replace", "no such file"]).assert().code(127);
+    left.talk("two").success().stdout("two\nagain\n");
+
+    left.sidecore("start").args(["--replace", "storm"]).assert().success().stderr("");
+    let attached =
+        left.sidecore("attach").args(["--verbose", "-s", "rpmsg-echo", "--timeout", "1", "x"]).assert();
+    attached.code(125);
+    left.sidecore("start").args(["--replace", "echo"]).assert().success();
+    left.talk("three").success().stdout("three\nagain\n");
+    left.sidecore("stop").assert().success();
+    until("its socket is gone", || !left.socket().exists());
+    left.sidecore("start").args(["--replace", "echo"]).assert().success();
+    left.talk("four").success().stdout("four\nagain\n");
+}
+
+#[test]
 fn what_makes_no_sense_for_a_sandbox_is_refused() {
     let place = Place::new();
     let mut start = sidecore();

@@ -19,7 +19,7 @@ impl Bounds {
 
     /// What is to be decided about a crash at this time.
     pub fn crashed(&mut self, now: Duration) -> Decision {
-        let Policy { most, within, pause, longest_pause } = self.policy;
+        let Policy { remedy, most, within, pause, longest_pause } = self.policy;
         let recent = self.restarted.iter().filter(|at| now - **at < within).count() as u32;
         if most == 0 {
             return Decision::Leave;
@@ -32,7 +32,7 @@ impl Bounds {
             after = if number == 0 { pause } else { after * 2 };
         }
         self.restarted.push(now);
-        Decision::Restart { after: after.min(longest_pause), number: recent + 1, most }
+        Decision::Restart { remedy, after: after.min(longest_pause), number: recent + 1, most }
     }
 
     /// However they are looked at: there were no more restarts in any stretch of time than there may be.

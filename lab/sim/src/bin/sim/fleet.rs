@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sidecore_backends::sim::Sim;
 use sidecore_processor::{Ended, Endpoint, Event, Processor, SendError};
-use sidecore_remoteproc::recovery::{Decision, Policy, Recovery};
+use sidecore_remoteproc::recovery::{Decision, Policy, Recovery, Remedy};
 use sidecore_remoteproc::{Backend as _, Crash, CrashKind, State};
 
 use self::client::Onlooker;
@@ -121,6 +121,8 @@ struct Site {
     /// What has no answer yet.
     waiting: VecDeque<Sent>,
     next: u32,
+    /// When it was started the last time.
+    restarted: u64,
 }
 
 enum Phase {
@@ -140,6 +142,8 @@ struct Sent {
     at: u64,
     /// Another remote was recovering meanwhile.
     beside: bool,
+    /// It was under way when the remote crashed and was restarted silently.
+    is_again: bool,
 }
 
 impl Site {
@@ -151,7 +155,9 @@ impl Site {
         load(&mut processor);
         processor.start().expect("it can be started");
         let ms = |luck: &mut Luck, from, below| Duration::from_millis(from + luck.below(below));
+        let silently = Remedy::RestartSilently { within: Duration::from_secs(3600) };
         let policy = Policy {
+            remedy: if luck.once_in(2) { silently } else { Remedy::Restart },
             most: luck.below(5) as u32,
             within: ms(&mut luck, 20, 300),
             pause: ms(&mut luck, 1, 15),
@@ -171,6 +177,7 @@ impl Site {
             endpoint: None,
             waiting: VecDeque::new(),
             next: 0,
+            restarted: 0,
             luck,
         }
     }
@@ -213,15 +220,19 @@ impl Site {
         let ended = self.processor.ended();
         assert!(matches!(ended, Some(Ended::Crashed(_))), "{ended:?}");
         tally.crashes += 1;
-        self.waiting.clear();
-        if let Some(old) = self.endpoint.take() {
-            let refused = self.processor.try_send(old, b"late");
-            assert!(matches!(refused, Err(SendError::Lost(_))), "an endpoint of a remote that crashed sends");
-        }
         let now = self.clock.now();
         let decision = self.processor.decide(&mut self.recovery, Duration::from_micros(now));
         assert_eq!(decision, self.bounds.crashed(Duration::from_micros(now)), "against the policy");
         self.clock.note(u64::MAX);
+        let goes_on = matches!(decision, Decision::Restart { remedy: Remedy::RestartSilently { .. }, .. });
+        if let Some(endpoint) = self.endpoint {
+            let refused = self.processor.try_send(endpoint, b"late").expect_err("nobody is there");
+            assert_eq!(matches!(refused, SendError::Lost(_)), !goes_on, "{refused}");
+        }
+        if !goes_on {
+            self.endpoint = None;
+            self.waiting.clear();
+        }
         self.phase = match decision {
             Decision::Restart { after, .. } => {
                 let deadline = now + self.luck.below(20 * TICK);
@@ -252,6 +263,9 @@ impl Site {
         tally.restarts += 1;
         tally.unacknowledged += u64::from(!late.is_empty());
         self.clock.note(now - crashed);
+        // What was under way is sent again.
+        self.waiting.iter_mut().for_each(|sent| (sent.at, sent.is_again) = (now, true));
+        self.restarted = now;
         self.phase = Phase::Up;
     }
 
@@ -273,22 +287,26 @@ impl Site {
             tally.answers += 1;
             self.clock.note(id.into());
             let slowest = if sent.beside { &mut tally.slowest_beside } else { &mut tally.slowest };
-            if self.temper != Temper::Floods {
+            if self.temper != Temper::Floods && !sent.is_again {
                 *slowest = (*slowest).max(now - sent.at);
             }
         }
         let now = self.clock.now();
         if let Some(sent) = self.waiting.front().filter(|_| self.temper != Temper::Floods) {
             let (id, age) = (sent.id, now - sent.at);
-            assert!(age < BOUND, "{id} has no answer for {age} µs (beside a recovery: {})", sent.beside);
+            // Both looks of a remote that comes up, and that of one that does.
+            let bound = if sent.is_again { LOOK + LOOK + BOUND } else { BOUND };
+            assert!(age < bound, "{id} has no answer for {age} µs (beside a recovery: {})", sent.beside);
         }
         if self.waiting.len() < 2 && self.luck.once_in(2) {
             match self.processor.try_send(endpoint, &self.next.to_le_bytes()) {
                 Ok(()) => {
-                    self.waiting.push_back(Sent { id: self.next, at: now, beside });
+                    self.waiting.push_back(Sent { id: self.next, at: now, beside, is_again: false });
                     self.next += 1;
                 }
                 Err(SendError::Full) if self.temper == Temper::Floods => {}
+                // What is sent again comes first.
+                Err(SendError::Full) if self.restarted > 0 && now < self.restarted + LOOK + LOOK + BOUND => {}
                 Err(error) => panic!("{error}"),
             }
         }

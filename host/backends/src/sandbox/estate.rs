@@ -101,7 +101,12 @@ impl Doorbell for SandboxDoorbell {
     }
 }
 
-fn slice(region: &Region<Arc<Mapping>>, offset: u64, len: u64) -> Result<Region<Arc<Mapping>>, BackendError> {
+/// A part of what a warden sent, where it says that it is.
+pub(super) fn slice(
+    region: &Region<Arc<Mapping>>,
+    offset: u64,
+    len: u64,
+) -> Result<Region<Arc<Mapping>>, BackendError> {
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     region.slice(offset, len).map_err(|error| lost(format!("its memory is not as planned: {error}")))

@@ -32,6 +32,7 @@ use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap,
 
 pub use self::config::{Config, Confinement, Lifetime};
 pub use self::estate::SandboxDoorbell;
+pub use self::halted::Halted;
 
 use self::client::{Client, lost, system};
 use self::estate::Estate;
@@ -43,6 +44,7 @@ use crate::Kind;
 mod client;
 mod config;
 mod estate;
+mod halted;
 mod layout;
 mod make;
 mod protocol;

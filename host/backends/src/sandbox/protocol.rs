@@ -144,6 +144,15 @@ messages! {
         findings: Vec<String>,
     }
 
+    /// A remote that stands still as long as this connection lasts. Descriptor: the memory.
+    struct Halted {
+        plan: Plan,
+        /// How it ended, if it had already; then there is nothing to hold.
+        ended: Option<Event>,
+        pc: Option<DeviceAddr>,
+        registers: Option<Registers>,
+    }
+
     /// Something could not be done: [`BackendError::System`].
     struct Refusal {
         operation: String,
@@ -166,6 +175,9 @@ messages! {
         5 Detach(()),
         /// A new main side, with its [`VERSION`]. Answered with [`Reply::Attached`].
         6 Attach(u32),
+        /// Somebody who wants to look at the remote while it stands still, with their [`VERSION`], beside any main side.
+        /// Answered with [`Reply::Halted`].
+        7 Halt(u32),
     }
 
     /// Warden to main side: one answer to each request, and the end of a remote when it comes.
@@ -184,6 +196,8 @@ messages! {
         6 Ended(Event),
         /// No answer: the warden ends, for this reason.
         7 Farewell(String),
+        /// See there.
+        8 Halted(Halted),
     }
 
     /// Boot stub to warden.
@@ -275,24 +289,6 @@ impl Wire for String {
         let (text, rest) = from.split_at_checked(len).filter(|_| len <= MAX_TEXT).ok_or(Garbled("text"))?;
         *from = rest;
         String::from_utf8(text.to_vec()).map_err(|_| Garbled("text"))
-    }
-}
-
-/// Bytes without a meaning here.
-struct Blob(Vec<u8>);
-
-impl Wire for Blob {
-    fn put(&self, to: &mut Vec<u8>) {
-        let bytes = &self.0[..self.0.len().min(MAX_TEXT)];
-        (bytes.len() as u16).put(to);
-        to.extend_from_slice(bytes);
-    }
-
-    fn take(from: &mut &[u8]) -> Result<Self, Garbled> {
-        let len = usize::from(u16::take(from)?);
-        let (bytes, rest) = from.split_at_checked(len).filter(|_| len <= MAX_TEXT).ok_or(Garbled("bytes"))?;
-        *from = rest;
-        Ok(Self(bytes.to_vec()))
     }
 }
 
@@ -404,18 +400,31 @@ impl Wire for Crash {
         self.kind.put(to);
         self.signal.put(to);
         self.pc.put(to);
-        self.registers.as_ref().map(|set| (u32::from(set.machine), Blob(set.bytes.clone()))).put(to);
+        self.registers.put(to);
         self.allegation.put(to);
     }
 
     fn take(from: &mut &[u8]) -> Result<Self, Garbled> {
         let (kind, signal, pc) = (Wire::take(from)?, Wire::take(from)?, Wire::take(from)?);
-        let registers: Option<(u32, Blob)> = Wire::take(from)?;
-        let registers = registers.map(|(machine, bytes)| {
-            let machine = u16::try_from(machine).map_err(|_| Garbled("machine"))?;
-            Ok(Registers { machine, bytes: bytes.0 })
-        });
-        Ok(Self { kind, signal, pc, registers: registers.transpose()?, allegation: Wire::take(from)? })
+        let (registers, allegation) = (Wire::take(from)?, Wire::take(from)?);
+        Ok(Self { kind, signal, pc, registers, allegation })
+    }
+}
+
+impl Wire for Registers {
+    fn put(&self, to: &mut Vec<u8>) {
+        u32::from(self.machine).put(to);
+        let bytes = &self.bytes[..self.bytes.len().min(MAX_TEXT)];
+        (bytes.len() as u16).put(to);
+        to.extend_from_slice(bytes);
+    }
+
+    fn take(from: &mut &[u8]) -> Result<Self, Garbled> {
+        let machine = u16::try_from(u32::take(from)?).map_err(|_| Garbled("machine"))?;
+        let len = usize::from(u16::take(from)?);
+        let (bytes, rest) = from.split_at_checked(len).filter(|_| len <= MAX_TEXT).ok_or(Garbled("bytes"))?;
+        *from = rest;
+        Ok(Self { machine, bytes: bytes.to_vec() })
     }
 }
 

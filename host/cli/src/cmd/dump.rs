@@ -1,5 +1,6 @@
 //! `sidecore dump`: what crashed firmware left.
 
+mod running;
 mod show;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use sidecore_processor::dumps::{Limits, Store, Stored};
 use sidecore_remoteproc::Firmware;
 use sidecore_remoteproc::coredump::Told;
 
+use super::attach::SANDBOX;
 use crate::codes;
 use crate::debugger;
 use crate::failure::{Failure, Outcome, printable};
@@ -32,7 +34,9 @@ gzip has compressed. Of more than 1 GiB the oldest ones go, and all that are old
 Examples:
   sidecore run --dump fw.elf     keep a dump if it crashes
   sidecore dump info             what is known of the newest one
-  sidecore dump gdb              a debugger, with the firmware's symbols"
+  sidecore dump gdb              a debugger, with the firmware's symbols
+  sidecore dump save sandbox:radio
+                                 one of a remote that runs, and runs on"
 )]
 pub(crate) struct Args {
     /// The directory of the dumps
@@ -59,13 +63,14 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Write a dump as an ELF core file, for debuggers and other machines
+    /// Write a dump as an ELF core file, for debuggers and other machines; or take one of a sandbox that runs
     Save {
-        /// The dump [default: the newest]
+        /// The dump [default: the newest], or `sandbox:NAME`, see `sidecore ps`: that is halted, dumped as it stands and
+        /// runs on, whoever its main side is
         dump: Option<String>,
-        /// The file, which must not be there yet
+        /// The file, which must not be there yet [default: among the dumps, for `sandbox:NAME`]
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        output: PathBuf,
+        output: Option<PathBuf>,
     },
     /// Look into a dump with a debugger
     Gdb {
@@ -103,7 +108,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let stored = find(&store, dump.as_deref())?;
             show::info(&stored, &told(&stored)?, *json)
         }
-        Verb::Save { dump, output } => save(&find(&store, dump.as_deref())?, output),
+        Verb::Save { dump, output } => match (dump.as_deref().unwrap_or_default(), output) {
+            (remote, output) if remote.starts_with(SANDBOX) => {
+                running::save(&store, &remote[SANDBOX.len()..], output.as_deref())
+            }
+            (_, Some(output)) => save(&find(&store, dump.as_deref())?, output),
+            (_, None) => {
+                let why = "--output FILE says where; without it only sandbox:NAME can be saved";
+                Err(Failure::new(codes::DUMP, "it is not known where to write the dump")
+                    .because(why)
+                    .status(2))
+            }
+        },
         Verb::Gdb { dump, image, gdb, args } => {
             let stored = find(&store, dump.as_deref())?;
             debug(&stored, image.as_ref(), gdb.as_ref(), args)
@@ -168,15 +184,20 @@ fn told(stored: &Stored) -> Result<Told, Failure> {
 }
 
 fn save(stored: &Stored, output: &Path) -> Outcome {
-    let written = File::create_new(output).and_then(|file| stored.extract(&file));
+    create(output, |file| stored.extract(file))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a file that was not there, whole or not at all.
+fn create(output: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Failure> {
+    let written = File::create_new(output).and_then(|file| write(&file));
     written.map_err(|error| {
         if error.kind() != ErrorKind::AlreadyExists {
             // A part of a dump is none.
             let _ = std::fs::remove_file(output);
         }
         Failure::new(codes::DUMP, format!("cannot write {}", shown(output))).because(error)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn debug(

@@ -139,3 +139,46 @@ fn what_makes_no_sense_for_a_sandbox_is_refused() {
     stop.env("XDG_RUNTIME_DIR", place.path()).args(["stop", "--detach", "sandbox:none"]);
     stop.assert().code(2).says("main sides let go of a sandbox by themselves");
 }
+
+#[test]
+fn a_dump_is_taken_of_a_remote_that_runs_and_it_runs_on() {
+    let left = Left::start("live");
+    left.talk("one").success();
+    let dumps = left.place.path().join("dumps");
+    let dump = |arguments: &[&str]| {
+        let mut dump = sidecore();
+        dump.env("XDG_RUNTIME_DIR", left.place.path()).args(["dump", "--dumps"]).arg(&dumps).args(arguments);
+        dump
+    };
+    let mut main_side = left.stay().spawn().unwrap();
+    let mut lines = BufReader::new(main_side.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("rpmsg-echo announced")), "it never came up");
+    let saved = dump(&["save", &left.name]).assert().success();
+    let id = String::from_utf8_lossy(&saved.get_output().stdout).trim_end().to_owned();
+    saved.says(&format!("next: sidecore dump gdb {id} --image FIRMWARE"));
+    let info = dump(&["info"]).assert().success();
+    let info = String::from_utf8_lossy(&info.get_output().stdout).into_owned();
+    for part in ["state       running", "registers   yes", "pc          0x10", "in the dump"] {
+        assert!(info.contains(part), "{part}: {info}");
+    }
+    let core = left.place.path().join("core");
+    dump(&["save", &left.name, "-o", core.to_str().unwrap()]).assert().success().stdout("");
+    if let Ok(read) = Command::new("readelf").arg("-hn").arg(&core).output() {
+        let read = String::from_utf8_lossy(&read.stdout).into_owned();
+        assert!(read.contains("CORE (Core file)") && read.contains("NT_PRSTATUS"), "{read}");
+    }
+    let debugged = dump(&["gdb", &id, "--image", "echo", "--", "-batch", "-ex", "bt"]).output().unwrap();
+    let text = String::from_utf8_lossy(&debugged.stdout).into_owned();
+    let is_there = !String::from_utf8_lossy(&debugged.stderr).contains("cannot start a debugger");
+    assert!(!is_there || text.contains("sidecore_firmware"), "where it waits: {text}");
+    main_side.kill().unwrap();
+    main_side.wait().unwrap();
+    left.talk("two").success().stdout("two\nagain\n");
+
+    dump(&["save"]).assert().code(2).says("--output FILE says where");
+    dump(&["save", "sandbox:nobody"]).assert().code(125).says("cannot dump sandbox:nobody");
+    dump(&["save", &left.name, "-o", "/proc/nowhere"]).assert().code(1).says("cannot write /proc/nowhere");
+    dump(&["save", &left.name, "-o", "/dev/full"]).assert().code(1).says("cannot write /dev/full");
+    left.sidecore("stop").assert().success();
+    dump(&["save", &left.name]).assert().code(125).says("no such remote");
+}

@@ -28,6 +28,11 @@ fn crash(kind: CrashKind) -> Event {
     })
 }
 
+fn halted(ended: Option<Event>) -> Halted {
+    let registers = Some(Registers { machine: 183, bytes: vec![3; 272] });
+    Halted { plan: plan(), ended, pc: Some(DeviceAddr(7)), registers }
+}
+
 fn requests() -> Vec<Request> {
     vec![
         Request::Prepare(plan()),
@@ -36,6 +41,7 @@ fn requests() -> Vec<Request> {
         Request::Unprepare(()),
         Request::Detach(()),
         Request::Attach(VERSION),
+        Request::Halt(VERSION),
     ]
 }
 
@@ -58,6 +64,8 @@ fn replies() -> Vec<Reply> {
         Reply::Refused(Refusal::new("try", "no")),
         Reply::Ended(Event::Exited { code: -1 }),
         Reply::Farewell("bye".to_owned()),
+        Reply::Halted(halted(None)),
+        Reply::Halted(halted(Some(crash(CrashKind::Hang)))),
     ];
     replies.extend(kinds.map(|kind| Reply::Ended(crash(kind))));
     replies

@@ -95,7 +95,8 @@ fn sanitise(text: &[u8]) -> String {
     clean
 }
 
-fn registers(child: &Child) -> (Option<u64>, Option<Registers>) {
+/// Where a stopped remote stands, as far as that can be seen.
+pub(super) fn registers(child: &Child) -> (Option<u64>, Option<Registers>) {
     let Ok(bytes) = child.registers() else { return (None, None) };
     let pc = PC.and_then(|at| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?)));
     (pc, Some(Registers { machine: MACHINE, bytes }))

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_mem::Region;
+use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::{
     Caught, Channel, EventFd, Listener, Mapping, SharedMemory, Signals, Ticks, poll_until, signal_name,
 };
-use sidecore_remoteproc::{Boot, Event};
+use sidecore_remoteproc::{Boot, Event, Registers};
 use sidecore_wire::sandbox as page;
 
 use self::remote::{Outcome, Remote};
-use super::protocol::{Attached, MAX_MESSAGE, Plan, Refusal, Reply, Request, Setup, VERSION, Wire};
+use super::protocol::{Attached, Halted, MAX_MESSAGE, Plan, Refusal, Reply, Request, Setup, VERSION, Wire};
 use super::runtime_dir;
 use crate::JOURNAL_SIZE;
 
@@ -118,6 +118,8 @@ struct Warden {
     owes_answer: bool,
     listening: Option<(Listener, OwnedFd)>,
     knocking: Vec<(Channel, Instant)>,
+    /// Whoever looks at the remote while it stands still, and whether they have been told that it does.
+    viewer: Option<(Channel, bool)>,
     lease: Option<OwnedFd>,
     estate: Option<Estate>,
     remote: Option<Remote>,
@@ -138,6 +140,7 @@ enum Source {
     Lease,
     Listener,
     Knocking(usize),
+    Viewer,
 }
 
 impl Warden {
@@ -163,6 +166,7 @@ impl Warden {
             owes_answer: false,
             listening,
             knocking: Vec::new(),
+            viewer: None,
             lease,
             estate: None,
             remote: None,
@@ -182,6 +186,7 @@ impl Warden {
                     Source::Lease => self.over = Some("the lease ended".to_owned()),
                     Source::Listener => self.accept(),
                     Source::Knocking(index) => self.hear_knocking(index),
+                    Source::Viewer => self.lose_viewer(),
                     Source::Stub => {} // Heard below.
                 }
             }
@@ -210,6 +215,10 @@ impl Warden {
         if let Some(client) = &self.client {
             let flags = if self.owes_answer { PollFlags::RDHUP } else { PollFlags::IN | PollFlags::RDHUP };
             add(Source::Client, client.as_fd(), flags);
+        }
+        if let Some((viewer, _)) = &self.viewer {
+            // They have nothing more to say but that they go.
+            add(Source::Viewer, viewer.as_fd(), PollFlags::IN | PollFlags::RDHUP);
         }
         if let Some(lease) = &self.lease {
             add(Source::Lease, lease.as_fd(), PollFlags::RDHUP);
@@ -248,20 +257,28 @@ impl Warden {
             match remote.step(estate) {
                 None => return,
                 Some(Outcome::Started(findings)) => {
+                    // Somebody may have asked while it booted.
+                    if matches!(self.viewer, Some((_, false))) && remote.halt().is_err() {
+                        self.viewer = None;
+                    }
                     self.findings.clone_from(&findings);
                     self.tell(&Reply::Started(findings), true);
                 }
                 Some(Outcome::NotStarted(refusal)) => {
                     self.remote = None;
+                    self.show(None, None, None);
                     self.tell(&Reply::Refused(refusal), true);
                 }
+                Some(Outcome::Halted(pc, registers)) => self.show(None, pc, registers),
                 Some(Outcome::Stopped) => {
                     self.remote = None;
+                    self.show(None, None, None);
                     self.tell(&Reply::Done(()), true);
                 }
                 Some(Outcome::Ended(event)) => {
                     self.remote = None;
                     self.unclaimed = Some(event.clone());
+                    self.show(Some(event.clone()), None, None);
                     self.tell(&Reply::Ended(event), false);
                 }
             }
@@ -336,6 +353,7 @@ impl Warden {
                 Ok(())
             }
             Request::Attach(_) => state("attach", "this is attached already"),
+            Request::Halt(_) => state("halt", "only those who are not its main side ask for that"),
         }
     }
 
@@ -359,7 +377,11 @@ impl Warden {
         let mut bytes = [0; MAX_MESSAGE];
         let (peer, _) = self.knocking.remove(index);
         let Ok(Some(received)) = peer.receive(&mut bytes) else { return };
-        let Ok(Request::Attach(version)) = Request::decode(&bytes[..received.len]) else { return };
+        let version = match Request::decode(&bytes[..received.len]) {
+            Ok(Request::Attach(version)) => version,
+            Ok(Request::Halt(version)) => return self.halt(peer, version),
+            _ => return,
+        };
         let refusal = match (&self.client, &self.estate, &self.boot) {
             _ if version != VERSION => format!("its warden speaks version {VERSION}, not {version}"),
             (Some(client), ..) => {
@@ -388,6 +410,46 @@ impl Warden {
         };
         // It may have gone; then it does not matter.
         let _ = peer.send(&Reply::Refused(Refusal::new("attach to the remote", refusal)).encode(), &[]);
+    }
+
+    /// Has the remote stand still for somebody.
+    fn halt(&mut self, peer: Channel, version: u32) {
+        let refusal = if version != VERSION {
+            format!("its warden speaks version {VERSION}, not {version}")
+        } else if self.viewer.is_some() {
+            "somebody looks at it already".to_owned()
+        } else if self.estate.is_none() || self.boot.is_none() {
+            "it has not been started".to_owned()
+        } else if let Some(Err(refused)) = self.remote.as_mut().map(Remote::halt) {
+            format!("there is no debug seat to hold it from ({refused})")
+        } else {
+            self.viewer = Some((peer, false));
+            if self.remote.is_none() {
+                self.show(self.unclaimed.clone(), None, None);
+            }
+            return;
+        };
+        // It may have gone; then it does not matter.
+        let _ = peer.send(&Reply::Refused(Refusal::new("halt the remote", refusal)).encode(), &[]);
+    }
+
+    /// Shows the remote to whoever waits for it to stand still.
+    fn show(&mut self, ended: Option<Event>, pc: Option<u64>, registers: Option<Registers>) {
+        let (Some((viewer, is_told)), Some(estate)) = (&mut self.viewer, &self.estate) else { return };
+        if std::mem::replace(is_told, true) {
+            return;
+        }
+        let halted = Halted { plan: estate.plan.clone(), ended, pc: pc.map(DeviceAddr), registers };
+        if viewer.send(&Reply::Halted(halted).encode(), &[estate.memory.as_fd()]).is_err() {
+            self.lose_viewer();
+        }
+    }
+
+    fn lose_viewer(&mut self) {
+        self.viewer = None;
+        if let (Some(remote), Some(estate)) = (&mut self.remote, &self.estate) {
+            remote.go_on(estate);
+        }
     }
 
     fn tell(&mut self, reply: &Reply, is_answer: bool) {

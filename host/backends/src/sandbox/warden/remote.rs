@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sidecore_os::{Change, Channel, Child, End, Entry, Origin, Stop, Ticks, cpu_count, signal_name};
-use sidecore_remoteproc::{Access, Boot, Event};
+use sidecore_os::{Change, Channel, Child, End, Entry, Origin, Refused, Stop, Ticks, cpu_count, signal_name};
+use sidecore_remoteproc::{Access, Boot, Event, Registers};
 use sidecore_wire::sandbox as page;
 
 use super::super::REMOTE_NAME;
@@ -31,6 +31,17 @@ pub(super) struct Remote {
     sent: Option<i32>,
     /// Since when it is being stopped because it hangs.
     hung: Option<Instant>,
+    /// Whether it is to stand still for somebody who looks at it.
+    halt: Halt,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Halt {
+    No,
+    /// It has been asked to, and comes to a stop.
+    Asked,
+    /// It does.
+    Reached,
 }
 
 enum Phase {
@@ -52,6 +63,8 @@ pub(super) enum Outcome {
     Ended(Event),
     /// It was stopped by us, and is gone.
     Stopped,
+    /// It stands still, here and with these registers, until it may [go on](Remote::go_on).
+    Halted(Option<u64>, Option<Registers>),
 }
 
 impl Remote {
@@ -90,6 +103,7 @@ impl Remote {
             held: false,
             sent: None,
             hung: None,
+            halt: Halt::No,
         })
     }
 
@@ -108,6 +122,29 @@ impl Remote {
         self.end_with(Outcome::Stopped);
     }
 
+    /// Has firmware that runs stand still: [`Outcome::Halted`] follows, or its end.
+    ///
+    /// # Errors
+    /// There is no debug seat to do that from.
+    pub(super) fn halt(&mut self) -> Result<(), Refused> {
+        if self.is_running() {
+            self.child.interrupt()?;
+            self.halt = Halt::Asked;
+        }
+        Ok(())
+    }
+
+    /// Lets it run on, whether it stands still already or not.
+    pub(super) fn go_on(&mut self, estate: &Estate) {
+        let before = std::mem::replace(&mut self.halt, Halt::No);
+        // Nobody could feed a watchdog meanwhile.
+        self.watchdog = self.watchdog.again(Instant::now());
+        if before == Halt::Reached && self.is_running() {
+            let resumed = if self.held { self.child.stay_stopped() } else { self.child.resume(0) };
+            self.check_resumed(estate, resumed);
+        }
+    }
+
     /// What the boot stub reports by, as long as it does.
     pub(super) fn channel(&self) -> Option<&Channel> {
         match &self.phase {
@@ -120,6 +157,7 @@ impl Remote {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Booting { deadline, .. } => Some(*deadline),
+            Phase::Running if self.halt == Halt::Reached => None,
             Phase::Running => Some(self.hung.map_or(self.watchdog.next(), |since| since + STOP_TIME)),
             Phase::Ending(_) => None,
         }
@@ -148,6 +186,14 @@ impl Remote {
                 return Some(started);
             }
             match change {
+                Change::Stopped(stop @ (Stop::Trap | Stop::JobControl))
+                    if self.halt == Halt::Asked && self.hung.is_none() && self.is_running() =>
+                {
+                    self.halt = Halt::Reached;
+                    self.held = stop == Stop::JobControl;
+                    let (pc, registers) = crash::registers(&self.child);
+                    return Some(Outcome::Halted(pc, registers));
+                }
                 Change::Stopped(stop) => self.stopped(estate, stop),
                 Change::Continued => self.held = false,
                 Change::Ended(end) => return Some(self.ended(estate, end)),
@@ -221,6 +267,10 @@ impl Remote {
                 self.child.resume(0)
             }
         };
+        self.check_resumed(estate, resumed);
+    }
+
+    fn check_resumed(&mut self, estate: &Estate, resumed: Result<(), Refused>) {
         if let Err(refused) = resumed {
             // It would stay stopped for ever.
             let reason = Refusal::new("let the remote run on", refused);
@@ -260,7 +310,7 @@ impl Remote {
             }
             return;
         }
-        if now < self.watchdog.next() {
+        if now < self.watchdog.next() || self.halt == Halt::Reached {
             return;
         }
         let word = |at| estate.page.load::<u32>(at).unwrap_or(0);

@@ -70,7 +70,7 @@ fn happened(told: &Told) -> String {
     let place = told.fact("place").map(|place| format!(" in {place}"));
     let at = || told.fact("pc").map(|pc| format!(" at {pc}"));
     let address = told.fact("address").map(|address| format!(" of {address}")).unwrap_or_default();
-    let crash = told.fact("crash").unwrap_or("no crash");
+    let crash = told.fact("crash").or_else(|| told.fact("state")).unwrap_or("no crash");
     format!("{crash}{address}{}", place.or_else(at).unwrap_or_default())
 }
 

@@ -74,6 +74,8 @@ pub struct Sim {
     bell: SimDoorbell,
     steps: u64,
     asleep: bool,
+    /// It crashed, and its owner has started it since.
+    restarted: bool,
     script: VecDeque<(u64, Event)>,
 }
 
@@ -101,6 +103,7 @@ impl Sim {
             bell: SimDoorbell::default(),
             steps: 0,
             asleep: false,
+            restarted: false,
             script: VecDeque::new(),
         }
     }
@@ -122,6 +125,15 @@ impl Sim {
     pub fn bereave(&mut self) {
         if self.state == State::Running {
             self.state = State::Detached;
+        }
+    }
+
+    /// Its owner, who is not this main side, starts it anew after a crash: it stands still until somebody attaches.
+    pub fn owner_starts(&mut self) {
+        if self.state == State::Halted {
+            (self.steps, self.asleep) = (0, false);
+            self.bell.take();
+            self.restarted = true;
         }
     }
 
@@ -259,7 +271,9 @@ impl Backend for Sim {
     }
 
     fn attach(&mut self) -> Result<(), BackendError> {
-        self.expect_state("attach", State::Detached)?;
+        if !std::mem::take(&mut self.restarted) {
+            self.expect_state("attach", State::Detached)?;
+        }
         self.state = State::Running;
         Ok(())
     }
@@ -273,6 +287,9 @@ impl Backend for Sim {
     }
 
     fn detach(&mut self) -> Result<(), BackendError> {
+        if self.state == State::Halted {
+            return Ok(());
+        }
         self.expect_state("detach", State::Running)?;
         self.state = State::Detached;
         Ok(())

@@ -12,6 +12,7 @@ use sidecore_backends::sandbox::{self, Sandbox};
 use sidecore_backends::shm;
 use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::firmware::Machine;
+use sidecore_remoteproc::held::Spinlocks;
 use sidecore_remoteproc::{Backend as _, BackendError, Firmware, RemoteError};
 
 use crate::codes;
@@ -121,6 +122,10 @@ pub(crate) fn load(image: &Image, settings: Settings, options: Options) -> Resul
     let any = make(image, &firmware, settings)?;
     let mut processor = Processor::new(any, options);
     processor.load(&firmware).map_err(|error| remote(image, &error))?;
+    let has_locks = processor.remote().memories().iter().any(|memory| memory.name == Spinlocks::MEMORY);
+    if has_locks {
+        processor.register(Box::new(Spinlocks::in_memory(Spinlocks::MEMORY, Spinlocks::REMOTE)));
+    }
     Ok(processor)
 }
 

@@ -265,7 +265,7 @@ impl<B: Backend> Device<B> {
         self.report_drops(events);
         let served = drained.and_then(|count| {
             let sent = self.ports.borrow_mut().serve(self.index, &self.messages, events)?;
-            let caught_up = self.gap.borrow().is_some() && self.catch_up(events)?;
+            let caught_up = self.gap.borrow().is_some() && self.catch_up()?;
             Ok(count > 0 || sent || caught_up)
         });
         drop(batch);

@@ -139,31 +139,35 @@ impl<B: Backend> Device<B> {
         }
     }
 
-    /// Sends what can be sent again, and gives those up that are late. Whether anything came of it.
-    pub(crate) fn catch_up(&self, events: &Events) -> Result<bool, LinkError> {
+    /// Sends what can be sent again. Whether anything was.
+    pub(crate) fn catch_up(&self) -> Result<bool, LinkError> {
         let mut slot = self.gap.borrow_mut();
         let Some(gap) = &mut *slot else { return Ok(false) };
         let link = self.messages.link();
-        let mut any = gap.send(|frame| match link.send(&frame.header(), &frame.payload) {
+        let any = gap.send(|frame| match link.send(&frame.header(), &frame.payload) {
             Ok(()) => Ok(true),
             Err(LinkError::Full) => Ok(false),
             Err(error) => Err(error),
         })?;
-        if gap.until().is_some_and(|until| Instant::now() >= until) {
-            let GivenUp { services, lost } = gap.give_up();
-            any |= !services.is_empty() || !lost.is_empty();
-            for (name, addr) in services {
-                self.ports.borrow_mut().withdraw(&name, addr);
-                events.push(Event::ServiceNotBack { device: self.index, name, addr });
-            }
-            for (addr, count) in lost {
-                events.push(Event::NotSentAgain { device: self.index, addr, count });
-            }
-        }
         if gap.is_over() {
             *slot = None;
         }
         Ok(any)
+    }
+}
+
+impl<B: Backend> Device<B> {
+    /// Waits for nobody any more after a silent restart.
+    pub(crate) fn give_up_waiting(&self, events: &Events) {
+        let given_up = self.gap.borrow_mut().as_mut().map(Gap::give_up);
+        let Some(GivenUp { services, lost }) = given_up else { return };
+        for (name, addr) in services {
+            self.ports.borrow_mut().withdraw(&name, addr);
+            events.push(Event::ServiceNotBack { device: self.index, name, addr });
+        }
+        for (addr, count) in lost {
+            events.push(Event::NotSentAgain { device: self.index, addr, count });
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use sidecore_mem::DeviceAddr;
+use sidecore_remoteproc::recovery::{Decision, Recovery};
 use sidecore_remoteproc::{Backend, RemoteError};
 
 use crate::processor::{Options, Processor};
@@ -26,7 +28,6 @@ use crate::processor::{Options, Processor};
 /// [`Event::DeviceReset`]: crate::Event::DeviceReset
 pub struct MessageOnly<B: Backend> {
     processor: Processor<B>,
-    table: Option<(DeviceAddr, u32)>,
 }
 
 impl<B: Backend> MessageOnly<B> {
@@ -42,7 +43,7 @@ impl<B: Backend> MessageOnly<B> {
     ) -> Result<Self, RemoteError> {
         let mut processor = Processor::detached(backend, options);
         processor.attach(table)?;
-        Ok(Self { processor, table })
+        Ok(Self { processor })
     }
 
     /// Takes up the messages of the remote as it is now, after its owner has started it anew. Endpoints of before stay
@@ -51,10 +52,12 @@ impl<B: Backend> MessageOnly<B> {
     /// # Errors
     /// As for [`Processor::attach`]; calling it again once the remote runs is in order.
     pub fn attach_again(&mut self) -> Result<(), RemoteError> {
-        if self.processor.remote().state().is_live() {
-            self.processor.detach()?;
-        }
-        self.processor.attach(self.table)
+        self.processor.attach_again()
+    }
+
+    /// Asks a policy how soon that is to be tried, and how often; the answer is in the remote's log, too.
+    pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
+        self.processor.decide(recovery, now)
     }
 }
 

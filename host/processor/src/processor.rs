@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::recovery::Remedy;
+use sidecore_remoteproc::recovery::course::{Happening, Phase};
 use sidecore_remoteproc::resource::{self, Vdev};
 use sidecore_remoteproc::{self as remoteproc, Backend, BackendError, Firmware, Found, Remote, RemoteError};
 use sidecore_rpmsg::{ADDR_ANY, Announcement};
 use sidecore_virtio::split;
 
 use crate::capture::{Capture, Tap};
-use crate::clients::{Clients, Notice};
+use crate::clients::Clients;
 use crate::device::{Device, Room};
 use crate::event::{Ended, Event, Events, ServeError};
 use crate::ground::Ground;
@@ -89,7 +90,8 @@ pub struct Processor<B: Backend> {
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
     pub(crate) clients: Clients,
-    /// What was decided about the crash, while nothing has been done about it.
+    /// Where the recovery from a crash stands, and what was decided on last.
+    pub(crate) phase: Cell<Phase>,
     pub(crate) remedy: Cell<Option<Remedy>>,
 }
 
@@ -114,6 +116,7 @@ impl<B: Backend> Processor<B> {
             woken: Arc::default(),
             capture_failed: Cell::default(),
             clients: Clients::default(),
+            phase: Cell::default(),
             remedy: Cell::new(None),
         }
     }
@@ -142,13 +145,8 @@ impl<B: Backend> Processor<B> {
     /// # Errors
     /// As for [`Remote::start`].
     pub fn start(&mut self) -> Result<(), RemoteError> {
-        let had_crashed = matches!(*self.ended.get_mut(), Some(Ended::Crashed(_) | Ended::Lost(_)));
-        self.remote.get_mut().start()?;
-        self.remedy.set(None);
-        self.begin(false);
-        if had_crashed {
-            self.clients.settled(Notice::Restarted);
-        }
+        self.start_anew()?;
+        self.happen(Happening::Started);
         Ok(())
     }
 
@@ -168,6 +166,7 @@ impl<B: Backend> Processor<B> {
     pub fn attach(&mut self, table: Option<(DeviceAddr, u32)>) -> Result<(), RemoteError> {
         self.remote.get_mut().attach(&Found { table, options: self.options.firmware })?;
         self.begin(self.options.resume);
+        self.happen(Happening::Started);
         Ok(())
     }
 
@@ -183,7 +182,7 @@ impl<B: Backend> Processor<B> {
     }
 
     /// Brings the devices of a remote up that runs as of now, or goes on in those that another main side left.
-    fn begin(&mut self, resume: bool) {
+    pub(crate) fn begin(&mut self, resume: bool) {
         self.devices.clear();
         self.events.clear();
         *self.ended.get_mut() = None;
@@ -302,6 +301,9 @@ impl<B: Backend> Processor<B> {
         for device in &self.devices {
             any |= device.poll(&self.events, &mut |device, announcement| self.serve(device, announcement));
         }
+        if self.phase.get() == Phase::Returning {
+            any |= self.look_who_is_back();
+        }
         any
     }
 
@@ -419,8 +421,9 @@ impl<B: Backend> Processor<B> {
                 self.events.push(Event::CaptureEnded { error });
             }
         }
-        if matches!(ended, Ended::Crashed(_) | Ended::Lost(_)) {
-            self.clients.crashed();
+        match ended {
+            Ended::Crashed(_) | Ended::Lost(_) => self.happen(Happening::Crash),
+            _ => self.happen(Happening::Stopped),
         }
         self.events.push(Event::Ended(ended.clone()));
         *self.ended.borrow_mut() = Some(ended);

@@ -4,6 +4,7 @@
 //! - A [`resource::Plan`] says which memories it needs and what goes where; [`resource::Resources`] where it all lies.
 //! - [`lifecycle`] is the table of a remote's states, and a [`Remote`] carries it out on a [`Backend`].
 //! - [`recovery`] says what becomes of a remote that crashed, and [`coredump`] is a crashed remote as a file for debuggers.
+//! - [`held`] is what a remote holds of others' resources, which is taken back when it ends.
 //! - Errors and findings carry a [`codes::Code`] that can be explained.
 #![no_std]
 
@@ -14,6 +15,7 @@ extern crate std;
 pub mod codes;
 pub mod coredump;
 pub mod firmware;
+pub mod held;
 pub mod lifecycle;
 pub mod recovery;
 pub mod resource;

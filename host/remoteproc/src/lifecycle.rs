@@ -40,7 +40,7 @@ pub enum Input {
     Stop,
     /// Take over a remote that runs.
     Attach,
-    /// Give it up and leave it running.
+    /// Give it up and leave it running, or crashed: to whoever started it.
     Detach,
     /// It crashed.
     Crash,
@@ -57,6 +57,8 @@ pub enum Action {
     Start,
     /// Stop it.
     Stop,
+    /// Free what it holds of others' resources: it does not execute any more ([`held`](crate::held)).
+    Reclaim,
     /// Take it over.
     Attach,
     /// Give it up.
@@ -76,13 +78,15 @@ pub const fn step(state: State, input: Input) -> Result<(State, &'static [Action
         (S::Offline, I::Start) => (S::Running, &[A::Load, A::Start]),
         (S::Offline, I::Crash | I::Exit) => (S::Offline, &[]),
 
-        (S::Running | S::Attached | S::Suspended, I::Stop | I::Exit) => (S::Offline, &[A::Stop]),
-        (S::Running | S::Attached | S::Suspended, I::Crash) => (S::Crashed, &[]),
+        (S::Running | S::Attached | S::Suspended, I::Stop) => (S::Offline, &[A::Stop, A::Reclaim]),
+        (S::Running | S::Attached | S::Suspended, I::Exit) => (S::Offline, &[A::Reclaim, A::Stop]),
+        (S::Running | S::Attached | S::Suspended, I::Crash) => (S::Crashed, &[A::Reclaim]),
         (S::Running | S::Attached, I::Detach) => (S::Detached, &[A::Detach]),
 
         (S::Crashed, I::Load) => (S::Offline, &[A::Stop, A::Load]),
         (S::Crashed, I::Start) => (S::Running, &[A::Stop, A::Load, A::Start]),
         (S::Crashed, I::Stop) => (S::Offline, &[A::Stop]),
+        (S::Crashed, I::Detach) => (S::Detached, &[A::Detach]),
         (S::Crashed, I::Crash | I::Exit) => (S::Crashed, &[]),
 
         (S::Detached, I::Attach) => (S::Attached, &[A::Attach]),
@@ -90,8 +94,8 @@ pub const fn step(state: State, input: Input) -> Result<(State, &'static [Action
 
         (S::Running | S::Attached | S::Suspended, I::Load | I::Start | I::Attach)
         | (S::Suspended, I::Detach)
-        | (S::Offline | S::Crashed, I::Attach | I::Detach)
-        | (S::Offline, I::Stop)
+        | (S::Offline, I::Attach | I::Stop | I::Detach)
+        | (S::Crashed, I::Attach)
         | (S::Detached, I::Load | I::Start | I::Stop | I::Detach) => return Err(Refused { state, input }),
     })
 }
@@ -189,6 +193,7 @@ impl fmt::Display for Action {
             Self::Load => "load",
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Reclaim => "reclaim",
             Self::Attach => "attach",
             Self::Detach => "detach",
         })
@@ -216,7 +221,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refused { state, input } = self;
         let hint = match (state, input) {
-            (State::Offline | State::Crashed, Input::Stop | Input::Detach) => "it does not run",
+            (State::Offline, Input::Stop | Input::Detach) => "it does not run",
             (State::Detached, _) => "attach to it first",
             (_, Input::Attach) => "only a detached remote can be attached to",
             (State::Suspended, _) => "stop it first",
@@ -290,9 +295,13 @@ mod tests {
                 if actions.contains(&Action::Load) {
                     assert!(!state.is_live() && state != State::Detached, "{state} {input}");
                 }
-                if state.is_live() && !next.is_live() && next == State::Offline {
-                    assert_eq!(actions, [Action::Stop], "{state} {input}");
+                if state.is_live() && next == State::Offline {
+                    assert!(actions.contains(&Action::Stop), "{state} {input}");
                 }
+                // Once on the way out of every state in which it executes, unless it goes on executing.
+                let ends = !matches!(next, State::Detached) && (state.is_live() || state == State::Suspended);
+                let reclaims = actions.iter().filter(|action| **action == Action::Reclaim).count();
+                assert_eq!(reclaims, usize::from(ends), "{state} {input}");
             }
         }
     }

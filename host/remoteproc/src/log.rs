@@ -77,6 +77,16 @@ pub enum What {
         /// Who.
         clients: Vec<String>,
     },
+    /// The remote ended while it held this of others', and it was freed.
+    Reclaimed {
+        /// What.
+        what: String,
+    },
+    /// It could not be found out what of others' the remote held when it ended.
+    NotReclaimed {
+        /// Why.
+        why: String,
+    },
     /// Something could not be done.
     Failed {
         /// What.
@@ -134,6 +144,8 @@ impl fmt::Display for What {
             Self::NotAcknowledged { clients } => {
                 write!(f, "restarted without the word of {}", clients.join(", "))
             }
+            Self::Reclaimed { what } => write!(f, "taken back: {what}"),
+            Self::NotReclaimed { why } => write!(f, "what it held was not taken back: {why}"),
             Self::Failed { action, code, why } => write!(f, "{action} failed: error[{code}]: {why}"),
             Self::ExecutorLost { why } => write!(f, "the remote is lost: {why}"),
         }

@@ -8,6 +8,8 @@ use alloc::collections::VecDeque;
 use core::fmt;
 use core::time::Duration;
 
+pub mod course;
+
 /// What is done about a crash, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {

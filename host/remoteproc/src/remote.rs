@@ -1,5 +1,6 @@
 //! A remote processor: a backend, the state it is in, and the firmware that it has.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -10,13 +11,14 @@ use sidecore_wire::resource_table::Table;
 
 use crate::coredump::{CoreDump, CoreDumpError, Include, Subject};
 use crate::firmware::{Firmware, Machine};
+use crate::held::Held;
 use crate::lifecycle::{Action, Input, State, step};
 use crate::log::{Log, What};
-use crate::recovery::{Decision, Recovery};
 use crate::resource::{Options, Plan, Resources, Vdev};
 use crate::trace::{TraceBuffer, read_trace};
 use crate::{Backend, BackendError, Boot, Crash, Event, Memory};
 
+mod ends;
 mod error;
 
 pub use error::RemoteError;
@@ -41,6 +43,7 @@ pub struct Remote<B: Backend> {
     crash: Option<Crash>,
     exit_code: Option<i32>,
     found: Found,
+    held: Vec<Box<dyn Held<B::Owner>>>,
     log: Log,
 }
 
@@ -97,6 +100,7 @@ impl<B: Backend> Remote<B> {
             crash: None,
             exit_code: None,
             found: Found::default(),
+            held: Vec::new(),
             log: Log::default(),
         }
     }
@@ -165,23 +169,10 @@ impl<B: Backend> Remote<B> {
         self.drive(Input::Attach)
     }
 
-    /// Asks a policy what becomes of the crash, and keeps the answer with its reason in the [log](Self::log). Nothing is
-    /// done: whoever asks starts the remote again when its users are ready. `now` is as for [`Recovery::crashed`].
-    pub fn decide(&mut self, recovery: &mut Recovery, now: Duration) -> Decision {
-        let decision = recovery.crashed(now);
-        self.log.push(What::Decided(decision));
-        decision
-    }
-
-    /// Keeps in the [log](Self::log) that some had not acknowledged the crash when the remote was restarted.
-    pub fn not_acknowledged(&mut self, clients: Vec<String>) {
-        self.log.push(What::NotAcknowledged { clients });
-    }
-
-    /// Gives the remote up and leaves it running.
+    /// Gives the remote up and leaves it running; one that crashed is its owner's to start.
     ///
     /// # Errors
-    /// It does not run, or the backend cannot run it without us.
+    /// It does not run and did not crash, or the backend cannot run it without us.
     pub fn detach(&mut self) -> Result<(), RemoteError> {
         self.drive(Input::Detach)
     }
@@ -360,11 +351,11 @@ impl<B: Backend> Remote<B> {
             Action::Start => self.launch(),
             Action::Stop => self.halt(),
             Action::Attach => self.take_over(),
-            Action::Detach => {
-                self.backend.detach()?;
-                self.loaded = None;
+            Action::Reclaim => {
+                self.reclaim();
                 Ok(())
             }
+            Action::Detach => self.let_go(),
         }
     }
 

@@ -353,6 +353,12 @@ impl Backend for Sandbox {
 
     /// Gives the remote up and leaves it running, whatever its lifetime was; a lease has to be taken before.
     fn detach(&mut self) -> Result<(), BackendError> {
+        if matches!(self.state, State::Halted | State::Lost) && self.attached {
+            // Its owner's to look after; there is nothing to be said to its warden.
+            self.client.take().into_iter().for_each(Client::leave);
+            self.state = State::Detached;
+            return Ok(());
+        }
         self.expect_state("detach", State::Running)?;
         if self.lease.is_some() {
             return Err(BackendError::WrongState { operation: "detach", state: "leased to this main side" });

@@ -6,14 +6,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::ValueHint;
 use sidecore_backends::sandbox::{self, Sandbox};
 use sidecore_backends::shm::{self, Seat, Shm};
 use sidecore_os::guard_bus_errors;
-use sidecore_processor::{Ended, Options, Processor, Responder, Visit, discard, echo};
+use sidecore_processor::{Ended, Event, Options, Processor, Responder, Visit, discard, echo};
 use sidecore_remoteproc::codes::Code;
+use sidecore_remoteproc::recovery::{Decision, Policy, Recovery, Remedy};
 use sidecore_remoteproc::{Backend, BackendError};
 use sidecore_rpmsg::{Name, ReadError};
 use sidecore_vhost_user::Channel;
@@ -64,6 +66,10 @@ pub(crate) struct Args {
     /// How long to wait for the peer, for the service, and for each answer
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
+    /// Attach again when the peer goes, or its owner starts it anew: so many tries within a minute at most [default N: 5],
+    /// later and later
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5", conflicts_with = "messages")]
+    again: Option<u32>,
     /// Messages to send
     #[arg(value_name = "MESSAGE", requires = "services")]
     messages: Vec<OsString>,
@@ -159,9 +165,9 @@ fn main_side<B: Backend>(args: &Args, mut processor: Processor<B>) -> Outcome {
     processor.attach(None).map_err(|error| failed(args, error.code(), &error))?;
     let code = match service {
         Some(service) => talk(args, &processor, service)?,
-        None => stay(&processor, &interrupts),
+        None => stay(args, &mut processor, &interrupts)?,
     };
-    if processor.ended().is_none() {
+    if processor.remote().state().is_live() {
         processor.detach().map_err(|error| failed(args, error.code(), &error))?;
     }
     Ok(code)
@@ -229,21 +235,65 @@ fn usage(why: &str) -> Failure {
     Failure::new(codes::ATTACH_USAGE, "cannot do both").because(why).status(2)
 }
 
-/// Tells what happens until the peer goes, or the user has seen enough.
-fn stay<B: Backend>(processor: &Processor<B>, interrupts: &Interrupts) -> ExitCode {
+/// Tells what happens until the peer goes, and is not to be attached to again, or the user has seen enough.
+fn stay<B: Backend>(args: &Args, processor: &mut Processor<B>, interrupts: &Interrupts) -> Outcome {
+    let policy = args.again.map_or(Policy::LEAVE, |most| Policy::of(Remedy::AttachAgain, most));
+    let (mut recovery, since) = (Recovery::new(policy), Instant::now());
     loop {
-        std::iter::from_fn(|| processor.event()).for_each(|event| note(&event));
-        match (interrupts.exit_code(), processor.ended()) {
-            (Some(code), _) => return ExitCode::from(code),
+        let mut is_anew = false;
+        for event in std::iter::from_fn(|| processor.event()) {
+            is_anew |= matches!(event, Event::DeviceReset { .. });
+            note(&event);
+        }
+        if let Some(code) = interrupts.exit_code() {
+            return Ok(ExitCode::from(code));
+        }
+        let is_gone = matches!(processor.ended(), Some(Ended::Lost(_) | Ended::Crashed(_)));
+        if args.again.is_some() && (is_anew || is_gone) {
+            if !attach_again(args, processor, &mut recovery, since, interrupts) {
+                return Ok(interrupts.exit_code().map_or(ExitCode::from(remote::OURS), ExitCode::from));
+            }
+            continue;
+        }
+        match processor.ended() {
             // As it should: nobody expects it to stay for ever.
-            (None, Some(Ended::Lost(_))) => return ExitCode::SUCCESS,
-            (None, Some(_)) => return ExitCode::from(remote::OURS),
-            (None, None) => {
+            Some(Ended::Lost(_)) => return Ok(ExitCode::SUCCESS),
+            Some(_) => return Ok(ExitCode::from(remote::OURS)),
+            None => {
                 processor.wait(None);
             }
         }
     }
 }
+
+/// Attaches again as often and as soon as the policy has it; whether that was of any use.
+fn attach_again<B: Backend>(
+    args: &Args,
+    processor: &mut Processor<B>,
+    recovery: &mut Recovery,
+    since: Instant,
+    interrupts: &Interrupts,
+) -> bool {
+    loop {
+        let decision = processor.decide(recovery, since.elapsed());
+        note(&format_args!("{} is {decision}", args.peer));
+        let Decision::Restart { after, .. } = decision else { return false };
+        let due = Instant::now() + after;
+        while due > Instant::now() && interrupts.exit_code().is_none() {
+            thread::sleep(due.saturating_duration_since(Instant::now()).min(INTERRUPT_LOOK));
+        }
+        if interrupts.exit_code().is_some() {
+            return false;
+        }
+        match processor.restart(Duration::ZERO) {
+            Ok(_) => return true,
+            Err(error) => note(&format_args!("warning[{}]: {error}", error.code())),
+        }
+    }
+}
+
+/// How often a look is taken whether somebody wants an end of it.
+const INTERRUPT_LOOK: Duration = Duration::from_millis(10);
 
 fn failed(args: &Args, code: Code, why: &dyn std::fmt::Display) -> Failure {
     Failure::new(code, format!("cannot talk with {}", args.peer)).because(why).status(remote::OURS)

@@ -147,6 +147,22 @@ fn what_a_peer_announces_is_told_until_it_goes() {
 }
 
 #[test]
+fn a_peer_that_went_is_attached_to_again_as_often_as_is_allowed() {
+    let peer = Peer::start("again", 0);
+    let output = peer.attach().args(["--again=2", "--timeout", "0.2"]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "sidecore: the peer is gone: it closed the socket\n",
+        "sidecore: shm:openamp is attached to again: attempt 1 of 2 at most\nsidecore: warning[E",
+        "sidecore: shm:openamp is attached to again in 100ms: attempt 2 of 2 at most\n",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(told.ends_with("sidecore: shm:openamp is given up: 3 crashes within 60 s\n"), "{told}");
+    assert_eq!((output.status.code(), output.stdout), (Some(125), vec![]));
+}
+
+#[test]
 fn a_peer_that_is_not_there_and_one_of_no_known_kind_are_refused() {
     let output = sidecore()
         .args(["attach", "shm:openamp", "--timeout", "0.05", "--socket", "/dev/shm/no-such-socket"])

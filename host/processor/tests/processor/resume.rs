@@ -10,9 +10,11 @@ use crate::bench::{ParseName as _, SOON, TABLE, Vdev, echo, elf, simulated};
 use sidecore_backends::sim::{Sim, SimDoorbell};
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::Mapping;
-use sidecore_processor::{Endpoint, Event, Lost, MessageOnly, Options, Processor, Room, SendError};
+use sidecore_processor::{Endpoint, Event, Lost, MessageOnly, Notice, Options, Processor, Room, SendError};
+use sidecore_remoteproc::held::Spinlocks;
+use sidecore_remoteproc::recovery::{Decision, Policy, Recovery, Remedy};
 use sidecore_remoteproc::{
-    self as remoteproc, Backend, BackendError, Boot, Doorbell, Firmware, Memory, MemoryMap,
+    self as remoteproc, Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Firmware, Memory, MemoryMap,
 };
 use sidecore_wire::resource_table::vdev;
 
@@ -318,4 +320,92 @@ fn a_remote_that_its_owner_starts_anew_closes_endpoints_and_is_attached_to_again
     assert_eq!(messages.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), b"two");
     drop(messages);
     assert!(sim.borrow().is_bereft(), "it runs on");
+}
+
+#[test]
+fn a_peer_that_crashed_is_attached_to_again_once_its_owner_has_started_it_and_no_oftener_than_is_allowed() {
+    let (sim, owner, _) = first();
+    kill(&sim, owner);
+    let backend = Outliving(Rc::clone(&sim), MemoryMap::new());
+    let mut messages = MessageOnly::attach(backend, options(), None).unwrap();
+    let client = messages.clients().join("client");
+    let mut recovery = Recovery::new(Policy::of(Remedy::AttachAgain, 3));
+    let crash = Crash { kind: CrashKind::Hang, signal: 9, pc: None, registers: None, allegation: None };
+    let mut told = Vec::new();
+    for round in 0..4 {
+        sim.borrow_mut().inject(0, remoteproc::Event::Crashed(crash.clone()));
+        while messages.ended().is_none() {
+            messages.wait(Some(SOON));
+        }
+        let decision = messages.decide(&mut recovery, Duration::from_secs(30 * round.min(2)));
+        told.push(decision.to_string());
+        let Decision::Restart { .. } = decision else { break };
+        assert_eq!(client.notice(), Some(Notice::Crashed));
+        client.acknowledge();
+        if round == 1 {
+            // It is not there yet, which is decided on anew.
+            let error = messages.attach_again().unwrap_err();
+            assert!(error.to_string().contains("the remote is halted"), "{error}");
+            told.push(messages.decide(&mut recovery, Duration::from_secs(30 * round.min(2))).to_string());
+        }
+        sim.borrow_mut().owner_starts();
+        messages.attach_again().unwrap();
+        assert_eq!(client.notice(), Some(Notice::Restarted));
+        let endpoint = messages.open("echo", SOON).unwrap();
+        messages.send(endpoint, b"there?", SOON).unwrap();
+        assert_eq!(messages.receive(endpoint, Some(SOON)).unwrap().to_vec().unwrap(), b"there?");
+    }
+    let begin = "attached to again";
+    assert_eq!(
+        told,
+        [
+            format!("{begin}: attempt 1 of 3 at most"),
+            format!("{begin} in 100ms: attempt 2 of 3 at most"),
+            format!("{begin} in 200ms: attempt 3 of 3 at most"),
+            // The first one is long ago, and the others are not.
+            format!("{begin} in 200ms: attempt 3 of 3 at most"),
+            "given up: 4 crashes within 60 s".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_spinlock_that_a_remote_died_with_is_taken_back_once_before_anybody_is_told() {
+    const LOCKS: u64 = TABLE as u64 + 0x800;
+    let mut talk = echo("echo");
+    let firmware = move |side: &crate::bench::Side<'_>| {
+        let bank = side.remote.memories.resolve(DeviceAddr(LOCKS), 32).unwrap();
+        if side.remote.steps == 0 {
+            // Its own, two of them; that of another; and one that it gives back.
+            for (lock, holder) in [(3, 2_u32), (5, 2), (4, 1), (6, 2), (6, 0)] {
+                bank.store(4 * lock, holder).unwrap();
+            }
+        }
+        talk(side)
+    };
+    let mut processor = crate::bench::started(firmware);
+    processor.register(Box::new(Spinlocks::at(DeviceAddr(LOCKS), 8, 2)));
+    processor.register(Box::new(Spinlocks::in_memory("nowhere", 2)));
+    let bank = processor.remote().backend().memories().resolve(DeviceAddr(LOCKS), 32).unwrap();
+    let locks = || [3, 4, 5, 6].map(|lock| bank.load::<u32>(4 * lock).unwrap());
+    assert_eq!(locks(), [2, 1, 2, 0]);
+    let log = |processor: &Processor<Sim>| -> Vec<String> {
+        processor.remote().log().since(5).map(|entry| entry.what.to_string()).collect()
+    };
+    processor.stop().unwrap();
+    assert_eq!(locks(), [0, 1, 0, 0]);
+    let at = DeviceAddr(LOCKS);
+    assert_eq!(
+        log(&processor),
+        [
+            format!("taken back: spinlock 3 of the bank at {at}, held by 2"),
+            format!("taken back: spinlock 5 of the bank at {at}, held by 2"),
+            "what it held was not taken back: there is no memory \"nowhere\"".to_owned(),
+            "stop: running -> offline".to_owned(),
+        ]
+    );
+    processor.start().unwrap();
+    assert!(processor.stop().is_ok());
+    let count = log(&processor).iter().filter(|line| line.starts_with("taken back")).count();
+    assert_eq!(count, 2, "it had not run as far as that");
 }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fmt::Display};
 
 use sidecore_remoteproc::lifecycle::{Input, State, step};
+use sidecore_remoteproc::recovery::course::{Happening, Phase, follow};
 use sidecore_virtio::status::{Change, change};
 use sidecore_wire::status::Status;
 
@@ -57,6 +58,22 @@ fn the_life_cycle_in_the_book_is_that_of_the_code() {
         }
     }
     assert_is("book/src/protocol/lifecycle.md", &table);
+}
+
+#[test]
+fn the_course_of_a_recovery_in_the_book_is_that_of_the_code() {
+    let mut table = head("phase", ["what happens", "next", "what is done"].into_iter());
+    for phase in Phase::ALL {
+        for happening in Happening::ALL {
+            let (next, steps) = follow(phase, happening);
+            if next == phase && steps.is_empty() {
+                continue;
+            }
+            let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+            table += &row(phase, [happening.to_string(), next.to_string(), steps.join(", ")].into_iter());
+        }
+    }
+    assert_is("book/src/protocol/recovery.md", &table);
 }
 
 fn head<'a>(first: &str, rest: impl Iterator<Item = &'a str> + Clone) -> String {

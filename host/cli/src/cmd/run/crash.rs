@@ -73,6 +73,9 @@ impl Session<'_> {
         if decision != Decision::Leave {
             note(&format_args!("{} is {decision}", self.image.name));
         }
+        if self.args.verbose {
+            self.described = remote::describe_since(&self.processor, self.described);
+        }
         let Decision::Restart { after, .. } = decision else { return Ok(false) };
         let due = Instant::now() + after;
         while interrupts.exit_code().is_none() {

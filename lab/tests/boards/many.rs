@@ -1,9 +1,9 @@
 //! Many remotes in one process.
 
-use std::fs;
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
+use sidecore_backends::sandbox::{Process, Role};
 use sidecore_processor::{Ended, Event};
 use sidecore_remoteproc::CrashKind;
 
@@ -58,15 +58,5 @@ fn cpu() -> Duration {
 
 /// Kills the process of a remote.
 pub(crate) fn kill(name: &str) {
-    let title = format!("sidecore: remote\0{name}\0");
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let is_it =
-        |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == title.as_bytes());
-    let pid = pids.find(is_it).unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    Process::find(name, Role::Remote).unwrap().kill().unwrap();
 }

@@ -7,7 +7,7 @@ use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
     name: "kill",
-    about: "Kill main sides, remotes and wardens at random moments, and see that nothing is lost in silence",
+    about: "Kill main sides, remotes, wardens and dumpers at random moments, and see that nothing is lost in silence",
     arguments: |command| {
         command.arg(number("rounds", "N", "200", "How many are killed")).arg(number(
             "seed",

@@ -9,7 +9,7 @@ use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
     name: "sim",
-    about: "Simulate misfortune: main sides that die at any store, crashes, restarts, late and early kicks",
+    about: "Simulate misfortune: main sides that die at any store, lost and late kicks, crash storms, stuck clients",
     arguments: |command| {
         command.arg(number("schedules", "N", "100000", "How many schedules are run")).arg(number(
             "seed",

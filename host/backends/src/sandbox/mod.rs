@@ -33,6 +33,7 @@ use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap,
 pub use self::config::{Config, Confinement, Lifetime};
 pub use self::estate::SandboxDoorbell;
 pub use self::halted::Halted;
+pub use self::processes::{Process, Role};
 
 use self::client::{Client, lost, system};
 use self::estate::Estate;
@@ -47,6 +48,7 @@ mod estate;
 mod halted;
 mod layout;
 mod make;
+mod processes;
 mod protocol;
 mod runtime_dir;
 mod stub;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sidecore_backends::sandbox::{Config, Sandbox};
+use sidecore_backends::sandbox::{Config, Process, Role, Sandbox};
 use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::{Access, Backend, Boot, Crash, Event, Memory};
 
@@ -145,19 +145,9 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// The processes of the remote `name`, or `unique(name)`, that are left: `(pid, "warden" or "remote")`.
 pub fn processes(name: &str) -> Vec<(i32, String)> {
     let unique = unique(name);
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        if let [role, of, ..] = &arguments[..]
-            && (of == name || *of == unique)
-            && let Some(role) = role.strip_prefix("sidecore: ")
-        {
-            found.push((pid, role.to_owned()));
-        }
-    }
-    found
+    let all = Process::all().into_iter().filter(|process| process.remote == name || process.remote == unique);
+    let word = |role| if role == Role::Warden { "warden" } else { "remote" }.to_owned();
+    all.map(|process| (process.pid.as_raw_nonzero().get(), word(process.role))).collect()
 }
 
 /// The process number of a remote's `"warden"` or `"remote"`.

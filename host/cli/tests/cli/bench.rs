@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use sidecore_backends::sandbox::Process;
+
 /// The command, with nothing of the user's in its environment.
 pub(crate) fn sidecore() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::from_std(plain());
@@ -61,17 +63,11 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// The processes of remotes that this main side started: wardens and remotes carry its process number in their names.
-pub(crate) fn remotes_of(main: u32) -> Vec<String> {
+pub(crate) fn remotes_of(main: u32) -> Vec<Process> {
     let name = format!("remote-{main}-");
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.starts_with("sidecore: ") && line.contains(&name) {
-            found.push(line);
-        }
-    }
-    found
+    let mut all = Process::all();
+    all.retain(|process| process.remote.starts_with(&name));
+    all
 }
 
 /// A little-endian ELF file for any machine, with one segment of code and nothing else.

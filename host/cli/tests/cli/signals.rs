@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sidecore_backends::sandbox::Role;
 
 use crate::bench::{Place, plain, remotes_of, until};
 
@@ -99,15 +100,8 @@ fn a_warden_that_is_killed_is_told_and_costs_the_remote() {
     let (mut child, place) = running(&["cat"]);
     let id = child.id();
     let stdin = child.stdin.take();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if line.starts_with(b"sidecore: warden")
-            && String::from_utf8_lossy(&line).contains(&format!("remote-{id}-"))
-        {
-            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
-            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-        }
-    }
+    let wardens = remotes_of(id).into_iter().filter(|process| process.role == Role::Warden);
+    wardens.for_each(|warden| warden.kill().unwrap());
     assert_eq!(child.wait().unwrap().code(), Some(125));
     drop(stdin);
     nothing_is_left(id, &place);

@@ -9,9 +9,9 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use sidecore_backends::sandbox::{self, Sandbox};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Signal, kill_process};
+use sidecore_backends::sandbox::{self, Process, Role, Sandbox};
 use sidecore_processor::{Ended, Endpoint, Options, Processor};
 use sidecore_remoteproc::Firmware;
 use sidecore_remoteproc::recovery::{Policy, Recovery, Remedy};
@@ -53,7 +53,8 @@ fn measure(echo: &str) -> Result<()> {
     let mut times = kinds.map(|_| Vec::new());
     for _ in 0..CRASHES {
         for ((_, remedy), times) in kinds.iter().zip(&mut times) {
-            let pid = pid(processor.remote().backend().name())?;
+            let name = processor.remote().backend().name().to_owned();
+            let pid = Process::find(&name, Role::Remote).context("it has no process")?.pid;
             let begin = Instant::now();
             kill_process(pid, Signal::SEGV)?;
             while processor.ended().is_none() {
@@ -103,16 +104,4 @@ fn enlarged(mut file: Vec<u8>) -> Result<Vec<u8>> {
     file.get_mut(at..at + 56).context("no ELF file")?.copy_from_slice(&header);
     file.resize(offset + len, 0xa5);
     Ok(file)
-}
-
-/// The process of a remote.
-fn pid(name: &str) -> Result<Pid> {
-    let title = format!("sidecore: remote\0{name}\0");
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == title.as_bytes()) {
-            return Pid::from_raw(pid).context("a process without a number");
-        }
-    }
-    bail!("there is no process of {name}")
 }

@@ -16,6 +16,8 @@ pub(crate) enum Mode {
     Start,
     /// Attach to it.
     Attach,
+    /// Attach to it, talk for a moment, and detach from it.
+    Leave,
     /// Attach to it, send nothing, take what there is, and stop it.
     End,
 }
@@ -25,6 +27,7 @@ impl Mode {
         match self {
             Self::Start => "start",
             Self::Attach => "attach",
+            Self::Leave => "leave",
             Self::End => "end",
         }
     }
@@ -37,6 +40,8 @@ pub(crate) enum Told {
     Nothing,
     /// The remote is gone.
     Lost,
+    /// It has detached from the remote, which runs on.
+    Left,
     /// Nothing more came, and the remote is stopped.
     Quiet,
 }
@@ -68,6 +73,7 @@ impl Record {
             b'H' => Self::Got { id: number, again: true },
             b'R' => Self::Released(number),
             b'L' => Self::Told(Told::Lost),
+            b'D' => Self::Told(Told::Left),
             b'Q' => Self::Told(Told::Quiet),
             other => bail!("no record begins with {other}"),
         })
@@ -82,6 +88,7 @@ impl Record {
             Self::Refused => (b'F', 0),
             Self::Got { id, again } => (if again { b'H' } else { b'G' }, id),
             Self::Released(id) => (b'R', id),
+            Self::Told(Told::Left) => (b'D', 0),
             Self::Told(Told::Quiet) => (b'Q', 0),
             Self::Told(_) => (b'L', 0),
         };
@@ -97,10 +104,12 @@ impl Record {
 
 /// How long a client of [`Mode::End`] waits for more.
 const QUIET: Duration = Duration::from_millis(400);
+/// Turns of a client of [`Mode::Leave`].
+const TURNS: u32 = 5;
 const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(mode: &str, name: &str, folder: &str, image: &str, next: &str) -> Result<()> {
-    let modes = [Mode::Start, Mode::Attach, Mode::End];
+    let modes = [Mode::Start, Mode::Attach, Mode::Leave, Mode::End];
     let mode = modes.into_iter().find(|known| known.word() == mode).context("no such mode")?;
     let config = Config {
         name: Some(name.to_owned()),
@@ -114,12 +123,21 @@ pub(crate) fn run(mode: &str, name: &str, folder: &str, image: &str, next: &str)
     let resumed =
         std::iter::from_fn(|| processor.event()).any(|event| matches!(event, Event::DeviceResumed { .. }));
     Record::Up { resumed }.write()?;
-    let told = talk(&processor, mode, next.parse()?)?;
-    if told == Told::Quiet {
-        let mut processor = processor;
-        processor.stop()?;
-        drop(processor);
+    // On a link that began anew so do the numbers.
+    let next = if resumed { next.parse()? } else { 0 };
+    let told = talk(&processor, mode, next)?;
+    let mut processor = processor;
+    let done = match told {
+        Told::Quiet => processor.stop(),
+        Told::Left => processor.detach(),
+        Told::Nothing | Told::Lost => Ok(()),
+    };
+    if done.is_err() && told == Told::Left {
+        // Its warden may be killed at any moment.
+        return Record::Told(Told::Lost).write();
     }
+    done?;
+    drop(processor);
     Record::Told(told).write()
 }
 
@@ -171,7 +189,10 @@ fn talk(processor: &Processor<Sandbox>, mode: Mode, mut next: u32) -> Result<Tol
         Err(error) => return Err(error.into()),
     };
     let mut heard = Instant::now();
-    loop {
+    for turn in 0.. {
+        if mode == Mode::Leave && turn == TURNS {
+            return Ok(Told::Left);
+        }
         for _ in 0..if mode == Mode::End { 0 } else { 5 } {
             Record::Offered(next).write()?;
             match processor.try_send(endpoint, &next.to_le_bytes()) {
@@ -218,4 +239,5 @@ fn talk(processor: &Processor<Sandbox>, mode: Mode, mut next: u32) -> Result<Tol
         }
         processor.wait(Some(Duration::from_millis(1)));
     }
+    Ok(Told::Nothing)
 }

@@ -1,10 +1,12 @@
 //! Real deaths of real processes: `cargo xtask kill`.
 //!
 //! A client starts an echo in the sandbox, or attaches to it, sends numbered messages and takes the answers; it reports
-//! each step by a pipe. At a random moment it is killed with SIGKILL, and the next one goes on. Now and then the remote or
-//! its warden is killed instead, which the client must be told. What was promised is in `sidecore_sim::history`.
+//! each step by a pipe. At a random moment it is killed with SIGKILL, and the next one goes on; some detach, or are killed
+//! in that. Now and then the remote or its warden is killed instead, which the client must be told. Meanwhile somebody
+//! dumps the remote, and may be killed, too. What was promised is in `sidecore_sim::history`.
 
 mod client;
+mod dumper;
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +16,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use sidecore_backends::sandbox::{Process, Role};
 use sidecore_sim::history::Lane;
 use sidecore_sim::luck::Luck;
 
@@ -27,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 struct Stage {
     image: PathBuf,
     folder: PathBuf,
+    dumps: PathBuf,
     name: String,
     luck: Luck,
     lane: Lane,
@@ -35,6 +38,8 @@ struct Stage {
     next: u32,
     /// A remote runs that can be attached to.
     is_running: bool,
+    /// The last main side has detached.
+    is_left: bool,
     tally: Tally,
 }
 
@@ -44,6 +49,9 @@ struct Tally {
     resumed: u32,
     anew: u32,
     others: u32,
+    left: u32,
+    dumps: u32,
+    half_dumps: u32,
     messages: usize,
     repeated: u32,
 }
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["client", mode, name, folder, image, next] => client::run(mode, name, folder, image, next),
+        ["dump", name, folder, dumps] => dumper::run(name, folder, dumps),
         [rounds, seed, image] => rounds_of(rounds, seed, Path::new(image)),
         _ => Err(anyhow::anyhow!("usage: kill ROUNDS SEED IMAGE")),
     };
@@ -76,12 +85,14 @@ fn rounds_of(rounds: &str, seed: &str, image: &Path) -> Result<()> {
     let mut stage = Stage {
         image: image.to_owned(),
         folder,
+        dumps: std::env::temp_dir().join(format!("sidecore-kill-{pid}-dumps")),
         name: format!("kill-{pid}"),
         luck: Luck::new(seed),
         lane: Lane::new("echo"),
         places: HashMap::new(),
         next: 0,
         is_running: false,
+        is_left: false,
         tally: Tally::default(),
     };
     let mut done = (0..rounds)
@@ -96,14 +107,21 @@ fn rounds_of(rounds: &str, seed: &str, image: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     let left = left();
-    let alive = [stage.kill("warden"), stage.kill("remote")];
+    let alive = Process::of(&stage.name);
+    // Ours, whatever comes out.
+    alive.iter().for_each(|process| drop(process.kill()));
     fs::remove_dir_all(&stage.folder)?;
+    let ended = dumper::end(&stage.dumps);
     done?;
-    ensure!(left == 0 && alive == [false; 2], "something is left: {left} files, warden and remote {alive:?}");
-    let Tally { deaths, resumed, anew, others, messages, repeated } = stage.tally;
+    ended?;
+    ensure!(left == 0 && alive.is_empty(), "something is left: {left} files, {alive:?}");
+    let Tally { deaths, resumed, anew, others, left, dumps, half_dumps, messages, repeated } = stage.tally;
     println!(
         "{deaths} main sides killed, {resumed} went on where one died, {anew} began anew, {others} remotes and wardens \
          killed and told, {messages} messages delivered, {repeated} of them again"
+    );
+    println!(
+        "{left} main sides detached, {dumps} whole dumps of a remote that ran, {half_dumps} came to nothing"
     );
     Ok(())
 }
@@ -111,22 +129,46 @@ fn rounds_of(rounds: &str, seed: &str, image: &Path) -> Result<()> {
 impl Stage {
     /// A client lives for a moment.
     fn round(&mut self) -> Result<()> {
-        let mut client = self.client(if self.is_running { Mode::Attach } else { Mode::Start })?;
+        let mode = match self.is_running {
+            false => Mode::Start,
+            true if self.luck.once_in(4) => Mode::Leave,
+            true => Mode::Attach,
+        };
+        let mut client = self.client(mode)?;
+        let dumps = self.is_running && self.luck.once_in(3);
+        let mut dumper = dumps.then(|| dumper::start(&self.name, &self.folder, &self.dumps)).transpose()?;
+        if let Some(dumper) = dumper.as_mut().filter(|_| self.luck.once_in(2)) {
+            // In the middle of it, more often than not.
+            std::thread::sleep(Duration::from_micros(self.luck.below(12_000)));
+            dumper.kill()?;
+        }
         // Up to a few milliseconds more often than not, so that deaths in the attach come up.
         let short = self.luck.once_in(2);
         std::thread::sleep(Duration::from_micros(self.luck.below(if short { 8_000 } else { 40_000 })));
-        match self.luck.below(10) {
-            0 if self.kill("remote") => self.tally.others += 1,
-            1 if self.kill("warden") => self.tally.others += 1,
+        let is_aimed_at = match self.luck.below(10) {
+            0 if self.kill(Role::Remote) => false,
+            1 if self.kill(Role::Warden) => false,
             _ => {
                 client.kill()?;
-                self.tally.deaths += 1;
+                true
             }
+        };
+        *(if is_aimed_at { &mut self.tally.deaths } else { &mut self.tally.others }) += 1;
+        if let Some(dumper) = dumper {
+            let is_whole = dumper::check(dumper, &self.dumps)?;
+            *(if is_whole { &mut self.tally.dumps } else { &mut self.tally.half_dumps }) += 1;
         }
         let told = self.hear(&mut client)?;
         self.lane.receiver_died();
-        if told == Told::Lost {
-            self.begin_anew();
+        match told {
+            Told::Lost => self.begin_anew(),
+            Told::Left => {
+                // It may have been too late to kill it.
+                self.tally.left += 1;
+                self.tally.deaths -= u32::from(is_aimed_at);
+                self.is_left = true;
+            }
+            Told::Nothing | Told::Quiet => {}
         }
         Ok(())
     }
@@ -159,7 +201,7 @@ impl Stage {
         self.tally.messages += self.lane.seen();
         self.lane = Lane::new("echo");
         self.places.clear();
-        (self.next, self.is_running) = (0, false);
+        (self.next, self.is_running, self.is_left) = (0, false, false);
     }
 
     fn client(&self, mode: Mode) -> Result<Child> {
@@ -190,13 +232,17 @@ impl Stage {
         let mut told = Told::Nothing;
         for record in bytes.chunks_exact(Record::SIZE) {
             match Record::parse(record)? {
-                Record::Up { resumed: true } => self.tally.resumed += 1,
+                Record::Up { resumed: true } => {
+                    ensure!(!self.is_left, "a client went on in a link that the one before gave back");
+                    self.tally.resumed += 1;
+                }
                 Record::Up { resumed: false } => {
                     // It knows: what was under way is lost.
                     if self.is_running {
-                        self.tally.anew += 1;
+                        self.tally.anew += u32::from(!self.is_left);
                         self.begin_anew();
                     }
+                    self.is_left = false;
                     self.is_running = true;
                 }
                 Record::Offered(id) => {
@@ -228,14 +274,7 @@ impl Stage {
     }
 
     /// Kills the warden or the remote; whether there was one.
-    fn kill(&self, who: &str) -> bool {
-        let title = format!("sidecore: {who}\0{}\0", self.name);
-        let Ok(processes) = fs::read_dir("/proc") else { return false };
-        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let mut ours = pids.filter(|pid| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == title.as_bytes())
-        });
-        let pid = ours.next().and_then(Pid::from_raw);
-        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+    fn kill(&self, role: Role) -> bool {
+        Process::find(&self.name, role).is_some_and(|process| process.kill().is_ok())
     }
 }

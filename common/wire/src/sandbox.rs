@@ -46,6 +46,9 @@ pub const CPU_COUNT: usize = 32;
 pub const DOORBELL_IN: usize = 36;
 /// `i32`: number of the descriptor that the remote writes to wake the main side up.
 pub const DOORBELL_OUT: usize = 40;
+/// `i32`: number of the descriptor that the remote writes to wake the reader of its traces up, who may be another than the
+/// main side; 0 if there is none.
+pub const TRACE_BELL: usize = 44;
 
 /// `u32`: not zero while the main side sleeps, or is about to, and wants the doorbell. The main side sets it, then
 /// looks for work once more, then sleeps.
@@ -128,6 +131,7 @@ pub const LAYOUT: Record = Record {
         field("cpu_count", CPU_COUNT, Kind::U32),
         field("doorbell_in", DOORBELL_IN, Kind::I32),
         field("doorbell_out", DOORBELL_OUT, Kind::I32),
+        field("trace_bell", TRACE_BELL, Kind::I32),
         field("host_asleep", HOST_ASLEEP, Kind::U32),
         field("remote_asleep", REMOTE_ASLEEP, Kind::U32),
         field("watchdog_period_ms", WATCHDOG_PERIOD_MS, Kind::U32),
@@ -162,6 +166,8 @@ pub struct HandOver {
     pub doorbell_in: i32,
     /// See [`DOORBELL_OUT`].
     pub doorbell_out: i32,
+    /// See [`TRACE_BELL`].
+    pub trace_bell: i32,
     /// See [`STACK_TOP`].
     pub stack_top: u64,
     /// See [`STACK_SIZE`].
@@ -196,6 +202,7 @@ impl HandOver {
             cpu_count: u32_at::<CPU_COUNT, _>(bytes),
             doorbell_in: u32_at::<DOORBELL_IN, _>(bytes).cast_signed(),
             doorbell_out: u32_at::<DOORBELL_OUT, _>(bytes).cast_signed(),
+            trace_bell: u32_at::<TRACE_BELL, _>(bytes).cast_signed(),
             stack_top: u64_at::<STACK_TOP, _>(bytes),
             stack_size: u64_at::<STACK_SIZE, _>(bytes),
             memories_count: u32_at::<MEMORIES_COUNT, _>(bytes),
@@ -214,6 +221,7 @@ impl HandOver {
         put::<CPU_COUNT, _, _>(&mut bytes, self.cpu_count.to_le_bytes());
         put::<DOORBELL_IN, _, _>(&mut bytes, self.doorbell_in.to_le_bytes());
         put::<DOORBELL_OUT, _, _>(&mut bytes, self.doorbell_out.to_le_bytes());
+        put::<TRACE_BELL, _, _>(&mut bytes, self.trace_bell.to_le_bytes());
         put::<STACK_TOP, _, _>(&mut bytes, self.stack_top.to_le_bytes());
         put::<STACK_SIZE, _, _>(&mut bytes, self.stack_size.to_le_bytes());
         put::<MEMORIES_COUNT, _, _>(&mut bytes, self.memories_count.to_le_bytes());
@@ -235,6 +243,7 @@ mod tests {
         cpu_count: 2,
         doorbell_in: 3,
         doorbell_out: -4,
+        trace_bell: 5,
         stack_top: 0x7FFF_0000_0000,
         stack_size: 0x4_0000,
         memories_count: 5,
@@ -253,7 +262,7 @@ mod tests {
             0x02, 0x00, 0x00, 0x00, // cpu_count
             0x03, 0x00, 0x00, 0x00, // doorbell_in
             0xFC, 0xFF, 0xFF, 0xFF, // doorbell_out
-            0x00, 0x00, 0x00, 0x00,
+            0x05, 0x00, 0x00, 0x00, // trace_bell
         ]);
         golden[1024..1044].copy_from_slice(&[
             0x00, 0x00, 0x00, 0x00, 0xFF, 0x7F, 0x00, 0x00, // stack_top
@@ -287,6 +296,7 @@ mod tests {
         (CPU_COUNT, 4),
         (DOORBELL_IN, 4),
         (DOORBELL_OUT, 4),
+        (TRACE_BELL, 4),
         (HOST_ASLEEP, 4),
         (REMOTE_ASLEEP, 4),
         (WATCHDOG_PERIOD_MS, 4),
@@ -315,7 +325,7 @@ mod tests {
     #[test]
     fn words_of_different_writers_are_on_different_cache_lines() {
         let line = |offset| offset / 64;
-        let writers = [DOORBELL_OUT, HOST_ASLEEP, REMOTE_ASLEEP, WATCHDOG_COUNT, PANIC_LEN].map(line);
+        let writers = [TRACE_BELL, HOST_ASLEEP, REMOTE_ASLEEP, WATCHDOG_COUNT, PANIC_LEN].map(line);
         assert!(writers.is_sorted_by(|a, b| a < b));
         assert!(line(PANIC_TEXT_END - 1) < line(STACK_TOP));
     }
@@ -327,8 +337,8 @@ mod tests {
         }
 
         #[test]
-        fn hand_over_round_trips(words: (u64, u32, u64, u32, i32, i32, u64, u64, u32)) {
-            let (table_da, table_len, tick_hz, cpu_count, doorbell_in, doorbell_out, ..) = words;
+        fn hand_over_round_trips(words: (u64, u32, u64, u32, i32, i32, i32, u64, u64, u32)) {
+            let (table_da, table_len, tick_hz, cpu_count, doorbell_in, doorbell_out, trace_bell, ..) = words;
             let (.., stack_top, stack_size, memories_count) = words;
             let hand_over = HandOver {
                 table_da,
@@ -337,6 +347,7 @@ mod tests {
                 cpu_count,
                 doorbell_in,
                 doorbell_out,
+                trace_bell,
                 stack_top,
                 stack_size,
                 memories_count,

@@ -3,6 +3,7 @@
 //! Each implements [`sidecore_remoteproc::Backend`] and has a row in [`KINDS`]; but for [`sysfs`], where the kernel does what
 //! they do.
 
+pub mod log;
 pub mod qemu;
 pub mod sandbox;
 pub mod shm;

@@ -118,6 +118,7 @@ fn a_forbidden_call_is_named_by_its_number() {
     // Not these descriptors, not in this direction.
     forbidden(1, nr::WRITE, [1, TEXT, 1]);
     forbidden(1, nr::WRITE, [3, TEXT, 8]);
+    forbidden(1, nr::WRITE, [6, TEXT, 8]);
     forbidden(0, nr::READ, [0, DATA, 8]);
     forbidden(3, nr::CLOSE, [3, 0, 0]);
     // FUTEX_LOCK_PI

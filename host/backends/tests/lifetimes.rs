@@ -360,7 +360,7 @@ fn a_warden_and_a_remote_keep_nothing_of_their_starter_open() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     open.sort();
-    assert_eq!(open, ["3", "4"]);
+    assert_eq!(open, ["3", "4", "5"]);
     let status = std::fs::read_to_string(format!("/proc/{remote}/status")).unwrap();
     for line in [
         "NoNewPrivs:\t1",

@@ -85,6 +85,9 @@ sidecore_remoteproc::codes! {
     error 626 SOC "soc"
         "The system-on-chip cannot be run."
         "The message has the reason. It is QEMU's: apt install qemu-system-arm qemu-system-misc; the kernel is one for 32-bit Arm.";
+    error 627 LOGS "logs"
+        "A log of traces cannot be kept, found or read."
+        "The message has the reason; `sidecore start sandbox:NAME` keeps one, and so does `sidecore run --log FILE`.";
 }
 
 /// The tables of all crates.

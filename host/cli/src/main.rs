@@ -11,6 +11,7 @@ mod kernel;
 mod output;
 mod remote;
 mod report;
+mod state;
 mod symbols;
 mod terminal;
 

@@ -64,12 +64,12 @@ pub(crate) fn limit(descriptors: u64) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The filter of a remote's system calls: reading one descriptor, writing another, waiting, exiting, and closing a
-/// third, which the boot stub does on its way out. All others raise SIGSYS; those of another instruction set kill.
+/// The filter of a remote's system calls: reading one descriptor, writing two others, waiting, exiting, and closing a
+/// fourth, which the boot stub does on its way out. All others raise SIGSYS; those of another instruction set kill.
 ///
 /// Of `futex` only waiting and waking: the rest of it (priority inheritance, requeueing) has no use here and a
 /// history.
-pub(crate) fn filter(read: u64, write: u64, close: u64) -> Result<BpfProgram, Refused> {
+pub(crate) fn filter(read: u64, write: [u64; 2], close: u64) -> Result<BpfProgram, Refused> {
     let operation = "build a filter of system calls (seccomp)";
     let built = || -> Result<BpfProgram, seccompiler::BackendError> {
         let equals = |argument, value| {
@@ -84,7 +84,7 @@ pub(crate) fn filter(read: u64, write: u64, close: u64) -> Result<BpfProgram, Re
         };
         let mut rules = BTreeMap::from([
             (libc::SYS_read, vec![equals(0, read)?]),
-            (libc::SYS_write, vec![equals(0, write)?]),
+            (libc::SYS_write, vec![equals(0, write[0])?, equals(0, write[1])?]),
             (libc::SYS_close, vec![equals(0, close)?]),
             (
                 libc::SYS_futex,
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_filter_is_short_enough_for_the_kernel() {
-        let filter = filter(3, 4, 5).unwrap();
+        let filter = filter(3, [4, 5], 6).unwrap();
         assert!((10..4096).contains(&filter.len()), "{}", filter.len());
     }
 }

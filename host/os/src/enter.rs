@@ -25,6 +25,8 @@ pub struct Entry {
     pub doorbell_in: OwnedFd,
     /// The doorbell that the remote writes, as [`Entry::DOORBELL_OUT`].
     pub doorbell_out: OwnedFd,
+    /// What the remote writes to wake the reader of its traces, as [`Entry::TRACE_BELL`].
+    pub trace_bell: OwnedFd,
     /// Where the stub reports; closed when firmware runs.
     pub report: Channel,
     /// Whether to fail where Landlock is not enforced.
@@ -36,14 +38,16 @@ impl Entry {
     pub const DOORBELL_IN: i32 = 3;
     /// Number of the descriptor that the remote writes.
     pub const DOORBELL_OUT: i32 = 4;
+    /// Number of the other descriptor that the remote writes.
+    pub const TRACE_BELL: i32 = 5;
     /// Whether this instruction set has a way in.
     pub const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 }
 
 /// Number of the report's descriptor during the last steps.
-const REPORT: i32 = 5;
+const REPORT: i32 = 6;
 
-/// Gives up everything but the two doorbells and the memory that is mapped, and begins to execute at `entry.pc`:
+/// Gives up everything but the three doorbells and the memory that is mapped, and begins to execute at `entry.pc`:
 /// signals as in a fresh process, no other descriptors, no new privileges, Landlock as far as it goes, resource limits,
 /// `report(channel, Ok(findings))`, the filter of system calls, the channel closed, all registers zero but the first
 /// argument's and the stack's.
@@ -57,7 +61,7 @@ const REPORT: i32 = 5;
 /// Nothing of this program runs after that, so that it is no matter what becomes of its memory and descriptors: like
 /// `exec`, and safe for the same reason.
 pub fn enter(entry: Entry, report: fn(&Channel, Result<&[String], Refused>)) -> ! {
-    let channel = match keep_three(&entry) {
+    let channel = match keep_four(&entry) {
         Ok(channel) => channel,
         Err(refused) => {
             report(&entry.report, Err(refused));
@@ -74,7 +78,8 @@ fn give_up_and_jump(
     channel: &Channel,
     report: fn(&Channel, Result<&[String], Refused>),
 ) -> Result<Infallible, Refused> {
-    let filter = confine::filter(Entry::DOORBELL_IN as u64, Entry::DOORBELL_OUT as u64, REPORT as u64)?;
+    let written = [Entry::DOORBELL_OUT as u64, Entry::TRACE_BELL as u64];
+    let filter = confine::filter(Entry::DOORBELL_IN as u64, written, REPORT as u64)?;
     signals::reset();
     rustix::thread::set_no_new_privs(true)
         .map_err(Refused::to("give up new privileges (PR_SET_NO_NEW_PRIVS)"))?;
@@ -89,8 +94,8 @@ fn give_up_and_jump(
     Err(Refused { operation: "filter system calls (seccomp)", errno })
 }
 
-/// Moves the three descriptors to their numbers and closes all others.
-fn keep_three(entry: &Entry) -> Result<ManuallyDrop<Channel>, Refused> {
+/// Moves the four descriptors to their numbers and closes all others.
+fn keep_four(entry: &Entry) -> Result<ManuallyDrop<Channel>, Refused> {
     if !Entry::SUPPORTED {
         return Err(Refused { operation: "enter firmware of this instruction set", errno: Errno::NOSYS });
     }
@@ -101,10 +106,11 @@ fn keep_three(entry: &Entry) -> Result<ManuallyDrop<Channel>, Refused> {
     let descriptors = [
         (entry.doorbell_in.as_raw_fd(), Entry::DOORBELL_IN),
         (entry.doorbell_out.as_raw_fd(), Entry::DOORBELL_OUT),
+        (entry.trace_bell.as_raw_fd(), Entry::TRACE_BELL),
         (entry.report.as_fd().as_raw_fd(), REPORT),
     ];
     // First out of each other's way.
-    let mut moved = [0; 3];
+    let mut moved = [0; 4];
     for (to, (from, _)) in moved.iter_mut().zip(descriptors) {
         // SAFETY: makes a new descriptor and touches no other.
         *to = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 16) };

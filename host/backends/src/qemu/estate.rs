@@ -145,6 +145,7 @@ impl Estate {
             cpu_count: sidecore_os::cpu_count(),
             doorbell_in: -1,
             doorbell_out: -1,
+            trace_bell: 0,
             memories_count: (self.mapped.windows().count() + self.unmapped.len()) as u32,
             ..HandOver::default()
         };

@@ -26,6 +26,18 @@ pub struct Config {
     /// A watchdog that the firmware need not arm: it is a hang when it computes for so long (rounded up to
     /// milliseconds) and neither waits nor feeds it. A shorter period that the firmware promises counts instead.
     pub watchdog: Option<Duration>,
+    /// Has the warden keep a log of the remote's traces ([`crate::log`]), whoever comes and goes. Nobody else drains them
+    /// then.
+    pub log: Option<Logged>,
+}
+
+/// The log of a remote's traces that its warden keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Where it lies, under the remote's [name](crate::log::file_name). Made if it is not there, for its owner alone.
+    pub directory: PathBuf,
+    /// What the log says of the firmware when it starts.
+    pub firmware: String,
 }
 
 impl Default for Config {
@@ -39,6 +51,7 @@ impl Default for Config {
             memory_limit: 1 << 30,
             stack_size: 256 << 10,
             watchdog: None,
+            log: None,
         }
     }
 }

@@ -107,11 +107,18 @@ impl Sandbox {
             let (ours, theirs) = Channel::pair().map_err(system)?;
             (self.lease, warden_lease) = (Some(ours), Some(theirs));
         }
+        let log = config.log.as_ref().map(|log| crate::log::directory(&log.directory)).transpose();
+        let log = log.map_err(|error| BackendError::System {
+            operation: "open the directory of logs".to_owned(),
+            reason: error.to_string(),
+        })?;
         let setup = Setup {
             version: VERSION,
             name: self.name.clone(),
             listens: listener.is_some(),
             leased: warden_lease.is_some(),
+            logs: log.is_some(),
+            firmware: config.log.as_ref().map(|log| log.firmware.clone()).unwrap_or_default(),
             outlives: config.lifetime != Lifetime::Tied,
             strict: config.confinement == Confinement::Strict,
             watchdog_ms: config.watchdog.map_or(0, milliseconds),
@@ -126,7 +133,8 @@ impl Sandbox {
         self.joined.add(&client).map_err(system)?;
         let listening = listener.as_ref().zip(self.dir.as_ref());
         let listening = listening.into_iter().flat_map(|(listener, dir)| [listener.as_fd(), dir.as_fd()]);
-        let fds: Vec<_> = listening.chain(warden_lease.as_ref().map(AsFd::as_fd)).collect();
+        let fds = listening.chain(warden_lease.as_ref().map(AsFd::as_fd));
+        let fds: Vec<_> = fds.chain(log.as_ref().map(AsFd::as_fd)).collect();
         client.tell(&setup.encode(), &fds)?;
         self.client = Some(client);
         Ok(())

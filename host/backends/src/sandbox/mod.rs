@@ -1,7 +1,7 @@
 //! The sandbox: a remote processor on any Linux machine, with nothing installed.
 //!
 //! Firmware for this machine's instruction set, linked at fixed addresses, runs natively in a process that has its
-//! memory, two doorbells and nothing else. Three processes take part, all of the same executable:
+//! memory, three doorbells and nothing else. Three processes take part, all of the same executable:
 //!
 //! - the **main side**, which holds a [`Sandbox`];
 //! - a **warden** for each remote, which owns the memory, the doorbells, the debug seat, the watchdog and the end of
@@ -13,11 +13,12 @@
 //! [`Lifetime`]; a remote never outlives its warden, and whoever dies first, the others clean up.
 //!
 //! What firmware finds when it starts is the hand-over page ([`sidecore_wire::sandbox`]) in the first argument register,
-//! a stack, and all other registers zero; it may read [`Entry::DOORBELL_IN`], write [`Entry::DOORBELL_OUT`], wait with
-//! `poll`, `ppoll` and `futex`, and exit. Any other system call is a crash ([`CrashKind::ForbiddenCall`]).
+//! a stack, and all other registers zero; it may read [`Entry::DOORBELL_IN`], write [`Entry::DOORBELL_OUT`] and [`Entry::TRACE_BELL`], wait
+//! with `poll`, `ppoll` and `futex`, and exit. Any other system call is a crash ([`CrashKind::ForbiddenCall`]).
 //!
 //! [`Entry::DOORBELL_IN`]: sidecore_os::Entry::DOORBELL_IN
 //! [`Entry::DOORBELL_OUT`]: sidecore_os::Entry::DOORBELL_OUT
+//! [`Entry::TRACE_BELL`]: sidecore_os::Entry::TRACE_BELL
 //! [`CrashKind::ForbiddenCall`]: sidecore_remoteproc::CrashKind::ForbiddenCall
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,7 +31,7 @@ use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::{Channel, EventFd, Joined, Mapping, poll_until};
 use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
 
-pub use self::config::{Config, Confinement, Lifetime};
+pub use self::config::{Config, Confinement, Lifetime, Logged};
 pub use self::estate::SandboxDoorbell;
 pub use self::halted::Halted;
 pub use self::processes::{Process, Role};

@@ -9,7 +9,7 @@ use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::{Access, BackendError, Boot, Crash, CrashKind, Event, Registers};
 
 /// Version of these messages. Wardens of another one are refused by name, never guessed at.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Bytes that a message may have.
 pub(super) const MAX_MESSAGE: usize = 16 * 1024;
@@ -93,13 +93,17 @@ macro_rules! messages {
 
 messages! {
     /// The first message to a warden. Descriptors: the listener and its directory if `listens`, the warden's end of
-    /// the lease if `leased`.
+    /// the lease if `leased`, the directory of logs if `logs`.
     struct Setup {
         version: u32,
         /// What the remote is called, and its socket if there is one.
         name: String,
         listens: bool,
         leased: bool,
+        /// Whether the warden keeps a log of the remote's traces.
+        logs: bool,
+        /// What that says of the firmware.
+        firmware: String,
         /// Whether the remote may outlive the main side that starts it.
         outlives: bool,
         /// Whether a start without Landlock fails.
@@ -128,7 +132,8 @@ messages! {
         guard: u64,
     }
 
-    /// What a boot stub is to do. Descriptors: the memory, the doorbell that it reads, the one that it writes.
+    /// What a boot stub is to do. Descriptors: the memory, the doorbell that it reads, the one that it writes, and the one
+    /// that it writes for the reader of its traces.
     struct StubOrder {
         /// Process number of the warden, to die with.
         warden: i32,

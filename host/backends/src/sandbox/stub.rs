@@ -18,13 +18,14 @@ pub(super) fn run() -> ! {
     let Ok(channel) = Channel::from_stdin() else { std::process::exit(1) };
     match prepare(&channel) {
         Ok((order, doorbells)) => {
-            let [doorbell_in, doorbell_out] = doorbells;
+            let [doorbell_in, doorbell_out, trace_bell] = doorbells;
             let entry = Entry {
                 pc: order.entry,
                 stack: order.plan.stack.at + order.plan.stack.len,
                 argument: order.plan.hand_over.at,
                 doorbell_in,
                 doorbell_out,
+                trace_bell,
                 report: channel,
                 landlock_required: order.strict,
             };
@@ -38,7 +39,7 @@ pub(super) fn run() -> ! {
 }
 
 /// Everything that is undone by a failure with the end of the process: maps the remote's memory.
-fn prepare(channel: &Channel) -> Result<(StubOrder, [OwnedFd; 2]), Refusal> {
+fn prepare(channel: &Channel) -> Result<(StubOrder, [OwnedFd; 3]), Refusal> {
     let receive = "receive the warden's order";
     let mut bytes = [0; MAX_MESSAGE];
     channel.wait(Some(Instant::now() + ORDER_TIME))?;
@@ -46,14 +47,14 @@ fn prepare(channel: &Channel) -> Result<(StubOrder, [OwnedFd; 2]), Refusal> {
     let received = received.ok_or_else(|| Refusal::new(receive, "the warden is gone"))?;
     let order =
         StubOrder::decode(&bytes[..received.len]).map_err(|garbled| Refusal::new(receive, garbled))?;
-    let [memory, doorbell_in, doorbell_out] =
-        <[_; 3]>::try_from(received.fds).map_err(|_| Refusal::new(receive, "descriptors are missing"))?;
+    let [memory, doorbell_in, doorbell_out, trace_bell] =
+        <[_; 4]>::try_from(received.fds).map_err(|_| Refusal::new(receive, "descriptors are missing"))?;
     // The debugger's seat kills us when the warden dies; this is for systems that refuse the seat.
     if !sidecore_os::die_with_parent(order.warden) {
         return Err(Refusal::new(receive, "the warden is gone"));
     }
     map(channel, &SharedMemory::adopt(memory)?, &order)?;
-    Ok((order, [doorbell_in, doorbell_out]))
+    Ok((order, [doorbell_in, doorbell_out, trace_bell]))
 }
 
 fn map(channel: &Channel, memory: &SharedMemory, order: &StubOrder) -> Result<(), Refusal> {

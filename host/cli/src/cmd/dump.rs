@@ -22,6 +22,7 @@ use crate::failure::{Failure, Outcome, printable};
 use crate::image::Image;
 use crate::output::{note, print};
 use crate::remote::OURS;
+use crate::state;
 
 /// List, look into and debug the core dumps of firmware that crashed (`run --dump`)
 #[derive(Debug, clap::Args)]
@@ -137,13 +138,7 @@ impl Args {
 
 /// The dumps of this user, or those in a directory.
 pub(crate) fn store(directory: Option<&Path>) -> Result<Store, Failure> {
-    let home = || {
-        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = || std::env::var_os("HOME").filter(|home| !home.is_empty());
-        let state = state.or_else(|| Some(PathBuf::from(home()?).join(".local/state")));
-        state.map(|state| state.join("sidecore/dumps"))
-    };
-    let directory = directory.map(Path::to_owned).or_else(home);
+    let directory = directory.map(Path::to_owned).or_else(|| state::directory("dumps"));
     let nowhere = || {
         let why = "there is neither $XDG_STATE_HOME nor $HOME; name a directory";
         Failure::new(codes::DUMP, "there is no place for dumps").because(why).status(OURS)

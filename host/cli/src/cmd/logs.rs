@@ -1,42 +1,119 @@
-//! `sidecore logs`: what a remote processor that Linux drives writes to its trace buffers.
+//! `sidecore logs`: what remotes write to their traces, as it was kept or as the kernel has it.
 
-use std::collections::BTreeMap;
+mod kernel;
+mod since;
+mod tail;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use sidecore_backends::sysfs::{Remoteproc, SysfsError};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use serde::Serialize;
+use sidecore_backends::log::{What, file_name};
 
-use crate::failure::{Outcome, printable};
+pub(super) use kernel::Traces;
+
+use super::attach::SANDBOX;
+use crate::codes;
+use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
-use crate::kernel::{Follower, Place, refused};
+use crate::kernel::Place;
 use crate::output::print;
+use crate::state;
 
-/// Show the trace of a remote processor that Linux drives
+/// Show what a remote said: the traces of a sandbox that was started, or of a remote processor that Linux drives
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The trace is the firmware's: a buffer that its resource table names. The kernel shows it in debugfs."
-)]
+#[command(after_help = "\
+Traces are the firmware's: buffers that its resource table names. The log of `sandbox:NAME` is kept from `sidecore start` on \
+in $XDG_STATE_HOME/sidecore/logs (~/.local/state/sidecore/logs), of at most 16 MiB, and stays when the remote is gone. Each \
+line has the time at which it was read, which is soon after it was written; what was overwritten before is counted.
+
+Of a remote processor that Linux drives the kernel shows the text in debugfs, without times: lines that come while --follow \
+waits for them have one.
+
+TIME is as for journalctl: `2026-11-21 20:15`, `20:15`, `today`, `yesterday`, `10min ago`, `-1h30m`, `@SECONDS`.")]
 pub(crate) struct Args {
-    /// Which one: `remoteproc0`, or its name; see `sidecore ps`
+    /// Which one: `sandbox:NAME`; or `remoteproc0`, or its name, see `sidecore ps`
     remote: String,
-    /// Show what it writes from now on, too, until Ctrl-C
+    /// Show what comes from now on, too, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
+    /// Show nothing that is older
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Show only the last so many lines of what is there
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
+    /// Print a JSON object a line (schema sidecore.logs/1)
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     place: Place,
 }
 
-/// How often a look is taken: nobody tells when firmware writes.
+/// How often a look is taken: nobody tells when a log grows.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let remote = args.place.find(&args.remote)?;
+    let now = Zoned::now();
+    let since = args.since.as_deref().map(|text| since::moment(text, &now)).transpose();
+    let since =
+        since.map_err(|why| Failure::new(codes::LOGS, "cannot tell since when").because(why).status(2))?;
+    let zone = now.time_zone().clone();
+    let mut show = Show { args, since, zone, kept: VecDeque::new(), is_new: false };
+    match args.remote.strip_prefix(SANDBOX) {
+        Some(name) => sandbox(args, name, &mut show),
+        None => kernel::run(args, &args.place.find(&args.remote)?, &mut show),
+    }
+}
+
+/// Shows the log that a warden keeps.
+fn sandbox(args: &Args, name: &str, show: &mut Show<'_>) -> Outcome {
+    let path = file(name).ok_or_else(|| {
+        Failure::new(codes::LOGS, "there is no place for logs")
+            .because("there is neither $XDG_STATE_HOME nor $HOME")
+    })?;
+    let cannot = |error| Failure::new(codes::LOGS, format!("cannot read {}", path.display())).because(error);
+    let mut tail = tail::Tail::new(path.clone());
+    follow(args, show, |show| {
+        let mut shown = Ok(());
+        let read = tail.read(&mut |record| {
+            if shown.is_ok() {
+                shown = show.take(Some(record.time), record.trace, record.what);
+            }
+        });
+        shown?;
+        match read {
+            // The remote is there and has said nothing yet, or it never was.
+            Ok(()) if tail.is_missing() && !args.place.sandboxes().iter().any(|other| other == name) => {
+                Err(Failure::new(codes::LOGS, format!("{} has no log", args.remote))
+                    .because(format!("there is no {}", path.display())))
+            }
+            Ok(()) => Ok(()),
+            Err(error) => Err(cannot(error)),
+        }
+    })
+}
+
+/// The log of the sandbox of this name; none where there is no place for it, or the name is none.
+fn file(name: &str) -> Option<PathBuf> {
+    Some(state::directory("logs")?.join(file_name(&name.replace('/', "_"))))
+}
+
+/// Shows what `look` finds, once or until somebody has seen enough.
+fn follow(
+    args: &Args,
+    show: &mut Show<'_>,
+    mut look: impl FnMut(&mut Show<'_>) -> Result<(), Failure>,
+) -> Outcome {
     let interrupts = Interrupts::catch_by(|| (), true)?;
-    let mut traces = Traces::default();
     loop {
-        let news = traces.news(&remote);
-        print(&news.map_err(|error| refused(format!("cannot read the trace of {}", remote.id()), &error))?)?;
+        look(show)?;
+        show.flush()?;
         if !args.follow {
             return Ok(ExitCode::SUCCESS);
         }
@@ -47,30 +124,81 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
 }
 
-/// The traces of a remote, as far as they were shown.
-#[derive(Default)]
-pub(super) struct Traces(BTreeMap<String, Follower>);
+/// Shows lines, as they are asked for.
+struct Show<'a> {
+    args: &'a Args,
+    since: Option<Timestamp>,
+    zone: TimeZone,
+    /// Those that may be the last of what is there.
+    kept: VecDeque<String>,
+    /// Whether what was there has been shown.
+    is_new: bool,
+}
 
-impl Traces {
-    /// What is new in all of them, made printable.
-    pub(super) fn news(&mut self, remote: &Remoteproc) -> Result<String, SysfsError> {
-        let mut shown = String::new();
-        for name in remote.traces()? {
-            let now = match remote.read_trace(&name) {
-                Ok(now) => now,
-                // It was stopped in between.
-                Err(SysfsError::Refused { .. } | SysfsError::Gone { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let news = self.0.entry(name).or_default().news(&now);
-            let text = String::from_utf8_lossy(news);
-            // Whatever the firmware writes, lines end and nothing else moves the cursor.
-            let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
-                Some(line) => printable(line.trim_end_matches(['\r', '\0'])) + "\n",
-                None => printable(line.trim_end_matches('\0')),
-            });
-            shown.extend(lines);
+impl Show<'_> {
+    /// Takes a line; one whose time is not known is older than any moment.
+    fn take(&mut self, time: Option<Timestamp>, trace: String, what: What) -> Result<(), Failure> {
+        if self.since.is_some_and(|since| time.is_none_or(|time| time < since)) {
+            return Ok(());
         }
-        Ok(shown)
+        let line = match self.args.json {
+            true => self.json(time, &trace, what)?,
+            false => self.text(time, &trace, &what),
+        };
+        match self.args.lines {
+            Some(most) if !self.is_new => {
+                self.kept.push_back(line);
+                if self.kept.len() > most {
+                    self.kept.pop_front();
+                }
+                Ok(())
+            }
+            _ => print(&line),
+        }
+    }
+
+    /// All that was there has been taken; what comes now is new.
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.is_new = true;
+        std::mem::take(&mut self.kept).iter().try_for_each(|line| print(line))
+    }
+
+    fn text(&self, time: Option<Timestamp>, trace: &str, what: &What) -> String {
+        let line = printable(&format!("{trace}{what}"));
+        match time {
+            Some(time) => {
+                let time = time.to_zoned(self.zone.clone());
+                format!("{} {line}\n", time.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+            }
+            None => format!("{line}\n"),
+        }
+    }
+
+    fn json(&self, time: Option<Timestamp>, trace: &str, what: What) -> Result<String, Failure> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            schema: &'static str,
+            time: Option<String>,
+            remote: &'a str,
+            trace: &'a str,
+            #[serde(flatten)]
+            what: Said,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Said {
+            Text(String),
+            Lost(u64),
+            Note(String),
+        }
+        let what = match what {
+            What::Text(text) => Said::Text(text),
+            What::Lost(bytes) => Said::Lost(bytes),
+            What::Note(note) => Said::Note(note),
+        };
+        let time = time.map(|time| format!("{time:.6}"));
+        let line = Line { schema: "sidecore.logs/1", time, remote: &self.args.remote, trace, what };
+        let text = serde_json::to_string(&line).map_err(|error| Failure::output(error.into()))?;
+        Ok(text + "\n")
     }
 }

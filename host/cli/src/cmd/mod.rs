@@ -104,6 +104,7 @@ impl Command {
         match self {
             Self::Ping(args) => args.json,
             Self::Ps(args) => args.json,
+            Self::Logs(args) => args.json,
             Self::Conformance(args) => args.json,
             Self::Dump(args) => args.json(),
             Self::Inspect(args) => args.json,
@@ -115,7 +116,6 @@ impl Command {
             | Self::Attach(_)
             | Self::Start(_)
             | Self::Stop(_)
-            | Self::Logs(_)
             | Self::Gdb(_)
             | Self::New(_)
             | Self::VhostUser(_)

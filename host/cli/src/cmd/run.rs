@@ -20,9 +20,9 @@ use sidecore_processor::{
     Capture, Ended, Event, Options, Processor, ServiceEvent, console, discard, echo, files,
 };
 use sidecore_remoteproc::recovery::{Policy, Recovery, Remedy};
-use sidecore_remoteproc::trace::{Next, Reader};
 use sidecore_remoteproc::{Backend as _, CrashKind};
 
+use self::traces::Traces;
 use super::gdb::Debug;
 use crate::codes;
 use crate::debugger::Debugger;
@@ -30,12 +30,13 @@ use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
 use crate::kernel::Place;
-use crate::output::{eprint, note};
+use crate::output::note;
 use crate::remote::{self, OURS, On, Settings};
 use crate::terminal::{Terminal, Unwritten, write_through};
 
 mod channels;
 mod kernel;
+mod traces;
 
 /// Run firmware as if it were a program: its console on the terminal, its exit code ours
 #[derive(Clone, Debug, clap::Args)]
@@ -75,6 +76,10 @@ pub(crate) struct Args {
     /// Show the firmware's trace on the standard error while it runs
     #[arg(long)]
     pub(super) trace: bool,
+    /// Keep what the firmware writes to its traces in a file, a line each with its time; or in the systemd journal, if it is
+    /// called `journal`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) log: Option<OsString>,
     /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
     pub(super) dump: Option<OsString>,
@@ -109,6 +114,7 @@ pub(super) fn attend(
     debug: impl FnOnce(&Processor<Any>) -> Result<Option<Debugger>, Failure>,
 ) -> Outcome {
     let image = Image::open(&args.image)?;
+    let traces = Traces::new(args.trace, args.log.as_deref(), &image.name)?;
     let grants = grants(&args.dirs)?;
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;
@@ -132,7 +138,7 @@ pub(super) fn attend(
 
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     let debugger = debug(&processor)?;
-    Session::new(args, image, processor, unwritten, debugger).attend(&interrupts)
+    Session::new(args, image, processor, traces, unwritten, debugger).attend(&interrupts)
 }
 
 /// A remote that runs, and what is to be told of it.
@@ -140,9 +146,7 @@ struct Session<'a> {
     args: &'a Args,
     image: Image,
     processor: Processor<Any>,
-    trace: Option<Reader>,
-    /// When the trace is to be looked at again.
-    look: Next,
+    traces: Option<Traces>,
     unwritten: Unwritten,
     debugger: Option<Debugger>,
     /// What happens again and again, with counts, until it is told.
@@ -161,8 +165,6 @@ struct Session<'a> {
 
 /// How long a firmware that has said its exit code may take to end by itself.
 const GRACE: Duration = Duration::from_millis(500);
-/// How often a trace is looked at that is being written, or that nobody rings for.
-const TRACE_LOOK: Duration = Duration::from_millis(20);
 /// How often a look is taken whether the debugger has ended.
 const DEBUGGER_LOOK: Duration = Duration::from_millis(50);
 /// How often a crashed remote is restarted within a minute, where nothing else is said.
@@ -177,6 +179,7 @@ impl<'a> Session<'a> {
         args: &'a Args,
         image: Image,
         processor: Processor<Any>,
+        traces: Option<Traces>,
         unwritten: Unwritten,
         debugger: Option<Debugger>,
     ) -> Self {
@@ -186,8 +189,7 @@ impl<'a> Session<'a> {
             args,
             image,
             processor,
-            trace: None,
-            look: Next::Soon,
+            traces,
             unwritten,
             debugger,
             repeated: Vec::new(),
@@ -210,8 +212,9 @@ impl<'a> Session<'a> {
 
     /// Looks at a remote that was started just now.
     fn begin(&mut self) {
-        self.trace = self.args.trace.then(|| Reader::new(self.processor.remote().traces().iter().cloned()));
-        self.look = Next::Soon;
+        if let Some(traces) = &mut self.traces {
+            traces.begin(&self.processor, &self.image.name);
+        }
         self.finished = None;
         if self.args.verbose {
             self.described = remote::describe_since(&self.processor, self.described);
@@ -223,7 +226,7 @@ impl<'a> Session<'a> {
     fn attend(mut self, interrupts: &Interrupts) -> Outcome {
         loop {
             let grace = self.finished.map(|(_, since)| GRACE.saturating_sub(since.elapsed()));
-            let look = self.trace.as_ref().filter(|_| self.look != Next::WhenRung).map(|_| TRACE_LOOK);
+            let look = self.traces.as_ref().and_then(Traces::patience);
             let debugger = self.debugger.as_ref().map(|_| DEBUGGER_LOOK);
             let again = self.told.filter(|_| !self.repeated.is_empty()).map(|_| REPEAT);
             self.processor.wait([grace, look, debugger, again].into_iter().flatten().min());
@@ -237,6 +240,7 @@ impl<'a> Session<'a> {
             }
             self.tell_repeated();
             if let Some(ended) = self.processor.ended() {
+                self.traces.iter_mut().for_each(|traces| traces.end(&ended));
                 if matches!(ended, Ended::Crashed(_)) && self.restart(interrupts)? {
                     continue;
                 }
@@ -305,13 +309,8 @@ impl<'a> Session<'a> {
     }
 
     fn follow_trace(&mut self) {
-        let Some(reader) = &mut self.trace else { return };
-        let show = |_: &str, line| eprint(&format!("{line}\n"));
-        let (remote, has_ended) = (self.processor.remote(), self.processor.ended().is_some());
-        let map = remote.backend().memories();
-        match has_ended {
-            true => reader.end(map, show),
-            false => self.look = reader.look(map, show),
+        if let Some(traces) = &mut self.traces {
+            traces.look(&self.processor);
         }
     }
 
@@ -330,6 +329,8 @@ impl<'a> Session<'a> {
     fn stop(&mut self) {
         // Whatever cannot be stopped ends with this process, which is next.
         let _ = self.processor.stop();
+        self.follow_trace();
+        self.traces.iter_mut().for_each(|traces| traces.end(&Ended::Stopped));
     }
 
     fn exit_code(&self, ended: &Ended) -> u8 {

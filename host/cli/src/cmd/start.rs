@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ValueHint;
-use sidecore_backends::sandbox::{Config, Lifetime, Sandbox};
+use sidecore_backends::sandbox::{Config, Lifetime, Logged, Sandbox};
 use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::{Backend as _, BackendError};
 
@@ -14,7 +14,8 @@ use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::kernel::{Place, refused};
-use crate::remote;
+use crate::output::note;
+use crate::{remote, state};
 
 /// Start a remote processor that Linux drives, or a sandbox of that name, and leave it running
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,7 @@ Without it the one is started that was loaded last. A remote that is detached is
 
 A sandbox wants its firmware, an ELF file or a built-in image, and goes on until it ends or `sidecore stop` comes; meanwhile \
 main sides come and go: `sidecore attach sandbox:NAME`, or programs of your own. With --replace it gets other firmware, unless a \
-main side has it.")]
+main side has it. What it writes to its traces is kept for `sidecore logs sandbox:NAME`.")]
 pub(crate) struct Args {
     /// Which one: `remoteproc0`, or its name, see `sidecore ps`; or `sandbox:NAME`, a new one
     remote: String,
@@ -79,7 +80,8 @@ fn sandbox(args: &Args, name: &str) -> Outcome {
             .status(remote::OURS)
     };
     let is_there = args.replace && args.place.sandboxes().iter().any(|there| there == name);
-    let sandbox = if is_there { emptied(name) } else { Sandbox::new(config(name)) };
+    let sandbox =
+        if is_there { emptied(name) } else { Sandbox::new(Config { log: log(&image), ..config(name) }) };
     let mut processor = Processor::new(sandbox.map_err(failed)?, Options::new(name));
     processor.load(&firmware).map_err(|error| remote::remote(&image, &error))?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
@@ -99,4 +101,21 @@ fn emptied(name: &str) -> Result<Sandbox, BackendError> {
     sandbox.stop()?;
     sandbox.unprepare();
     Ok(sandbox)
+}
+
+/// Where its warden keeps what it says, for `sidecore logs`. Where there is no place it says it to nobody.
+fn log(image: &Image) -> Option<Logged> {
+    let opened =
+        state::directory("logs").ok_or_else(|| "there is neither $XDG_STATE_HOME nor $HOME".to_owned());
+    let opened = opened.and_then(|directory| match sidecore_backends::log::directory(&directory) {
+        Ok(_) => Ok(directory),
+        Err(error) => Err(format!("{}: {error}", directory.display())),
+    });
+    match opened {
+        Ok(directory) => Some(Logged { directory, firmware: image.name.clone() }),
+        Err(why) => {
+            note(&format_args!("no log of its traces is kept: {why}"));
+            None
+        }
+    }
 }

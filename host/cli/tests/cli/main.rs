@@ -14,6 +14,7 @@ mod files;
 mod golden;
 mod kernel;
 mod left_running;
+mod logs;
 mod restart;
 mod semihosting;
 mod signals;

@@ -91,8 +91,8 @@ fn every_message_survives_the_way_and_none_survives_a_cut() {
     check(&StubReport::Ready(()));
     check(&StubReport::Refused(Refusal::new("try", "no")));
     let (listens, leased, outlives, strict) = (true, false, true, false);
-    let (version, name, watchdog_ms) = (VERSION, "a".to_owned(), 1000);
-    check(&Setup { version, name, listens, leased, outlives, strict, watchdog_ms });
+    let (version, name, firmware, logs, watchdog_ms) = (VERSION, "a".to_owned(), "b".to_owned(), true, 1000);
+    check(&Setup { version, name, listens, leased, logs, firmware, outlives, strict, watchdog_ms });
 }
 
 #[test]

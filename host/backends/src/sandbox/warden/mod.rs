@@ -4,23 +4,22 @@
 //! peer and no remote can keep it from the others.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use sidecore_mem::{DeviceAddr, Region};
-use sidecore_os::{
-    Caught, Channel, EventFd, Listener, Mapping, SharedMemory, Signals, Ticks, poll_until, signal_name,
-};
+use sidecore_mem::DeviceAddr;
+use sidecore_os::{Caught, Channel, EventFd, Listener, Signals, Ticks, poll_until, signal_name};
 use sidecore_remoteproc::{Boot, Event, Registers};
-use sidecore_wire::sandbox as page;
 
+use self::estate::Estate;
+use self::log::Log;
 use self::remote::{Outcome, Remote};
-use super::protocol::{Attached, Halted, MAX_MESSAGE, Plan, Refusal, Reply, Request, Setup, VERSION, Wire};
+use super::protocol::{Attached, Halted, MAX_MESSAGE, Refusal, Reply, Request, Setup, VERSION, Wire};
 use super::runtime_dir;
-use crate::JOURNAL_SIZE;
 
 mod crash;
+mod estate;
+mod log;
 mod remote;
 mod watchdog;
 
@@ -49,65 +48,6 @@ pub(super) fn run() -> ! {
     std::process::exit(code)
 }
 
-/// What a prepared remote has.
-struct Estate {
-    plan: Plan,
-    memory: SharedMemory,
-    /// What main sides note for those that come after them. The remote never sees it.
-    journal: SharedMemory,
-    /// The hand-over page.
-    page: Region<Arc<Mapping>>,
-    stack: Region<Arc<Mapping>>,
-    /// Read by the remote.
-    doorbell_in: EventFd,
-    /// Read by the main side.
-    doorbell_out: EventFd,
-}
-
-impl Estate {
-    fn new(plan: Plan) -> Result<Self, Refusal> {
-        let check = "check the memory plan";
-        let total = usize::try_from(plan.total).map_err(|_| Refusal::new(check, "too much memory"))?;
-        let memory = SharedMemory::create("sidecore", total)?;
-        let journal = SharedMemory::create("sidecore-journal", JOURNAL_SIZE)?;
-        let region = memory.map()?.region();
-        let slice = |offset: u64, len: u64| {
-            let (offset, len) = (usize::try_from(offset), usize::try_from(len));
-            let (Ok(offset), Ok(len)) = (offset, len) else {
-                return Err(Refusal::new(check, "too much memory"));
-            };
-            region.slice(offset, len).map_err(|error| Refusal::new(check, error))
-        };
-        for span in &plan.memories {
-            slice(span.offset, span.len)?;
-        }
-        let (page, stack) =
-            (slice(plan.hand_over.offset, page::SIZE as u64)?, slice(plan.stack.offset, plan.stack.len)?);
-        // The remote sleeps in its reads; ours must never.
-        let (doorbell_in, doorbell_out) = (EventFd::new(true)?, EventFd::new(false)?);
-        Ok(Self { plan, memory, journal, page, stack, doorbell_in, doorbell_out })
-    }
-
-    /// Tells the remote that a main side came, or that it is gone.
-    fn tell_of_main_side(&self, came: bool) {
-        let Ok(count) = self.page.load::<u32>(page::MAIN_SIDES) else { return };
-        let _ = self.page.store(page::MAIN_SIDES, count.wrapping_add(came.into()));
-        let _ = self.page.store(page::MAIN_SIDE_GONE, u32::from(!came));
-        self.doorbell_in.ring();
-    }
-
-    /// What the remote gets.
-    fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
-        [self.memory.as_fd(), self.doorbell_in.as_fd(), self.doorbell_out.as_fd()]
-    }
-
-    /// What a main side gets.
-    fn descriptors_and_journal(&self) -> [BorrowedFd<'_>; 4] {
-        let [memory, doorbell_in, doorbell_out] = self.descriptors();
-        [memory, doorbell_in, doorbell_out, self.journal.as_fd()]
-    }
-}
-
 struct Warden {
     setup: Setup,
     ticks: Ticks,
@@ -121,6 +61,7 @@ struct Warden {
     /// Whoever looks at the remote while it stands still, and whether they have been told that it does.
     viewer: Option<(Channel, bool)>,
     lease: Option<OwnedFd>,
+    log: Option<Log>,
     estate: Option<Estate>,
     remote: Option<Remote>,
     boot: Option<Boot>,
@@ -141,6 +82,7 @@ enum Source {
     Listener,
     Knocking(usize),
     Viewer,
+    Trace,
 }
 
 impl Warden {
@@ -158,6 +100,8 @@ impl Warden {
         let mut fds = received.fds.into_iter();
         let listening = if setup.listens { Some((Listener::from(fds.next()?), fds.next()?)) } else { None };
         let lease = if setup.leased { Some(fds.next()?) } else { None };
+        let logs = if setup.logs { Some(fds.next()?) } else { None };
+        let log = logs.map(|directory| Log::new(directory, &setup.name, &setup.firmware));
         Some(Self {
             setup,
             ticks,
@@ -168,6 +112,7 @@ impl Warden {
             knocking: Vec::new(),
             viewer: None,
             lease,
+            log,
             estate: None,
             remote: None,
             boot: None,
@@ -179,6 +124,7 @@ impl Warden {
 
     fn serve(&mut self) {
         while self.over.is_none() {
+            let mut rung = false;
             for source in self.wait() {
                 match source {
                     Source::Signals => self.take_signals(),
@@ -187,18 +133,35 @@ impl Warden {
                     Source::Listener => self.accept(),
                     Source::Knocking(index) => self.hear_knocking(index),
                     Source::Viewer => self.lose_viewer(),
+                    Source::Trace => rung = self.answer_trace_bell(),
                     Source::Stub => {} // Heard below.
                 }
             }
             self.knocking.retain(|(_, since)| since.elapsed() < KNOCK_TIME);
+            if let (Some(log), Some(estate), Some(_)) = (&mut self.log, &self.estate, &self.remote) {
+                log.look_if_due(estate, rung);
+            }
             self.look_at_remote();
         }
-        self.remote = None;
+        if self.remote.take().is_some() {
+            self.end_log(&format!("ended, for {}", self.over.as_deref().unwrap_or("its warden ends")));
+        }
         if let Some((_, dir)) = &self.listening {
             runtime_dir::remove(dir.as_fd(), &self.setup.name);
         }
         let reason = self.over.take().unwrap_or_default();
         self.tell(&Reply::Farewell(reason), false);
+    }
+
+    fn answer_trace_bell(&self) -> bool {
+        self.estate.as_ref().and_then(|estate| estate.trace_bell.as_ref()).is_some_and(EventFd::answer)
+    }
+
+    /// The remote is gone: takes the rest of its traces.
+    fn end_log(&mut self, how: &str) {
+        if let (Some(log), Some(estate)) = (&mut self.log, &self.estate) {
+            log.end(estate, how);
+        }
     }
 
     /// Sleeps until something is to be done.
@@ -220,6 +183,9 @@ impl Warden {
             // They have nothing more to say but that they go.
             add(Source::Viewer, viewer.as_fd(), PollFlags::IN | PollFlags::RDHUP);
         }
+        if let Some(bell) = self.estate.as_ref().and_then(|estate| estate.trace_bell.as_ref()) {
+            add(Source::Trace, bell.as_fd(), PollFlags::IN);
+        }
         if let Some(lease) = &self.lease {
             add(Source::Lease, lease.as_fd(), PollFlags::RDHUP);
         }
@@ -231,7 +197,9 @@ impl Warden {
             add(Source::Listener, listener.as_fd(), PollFlags::IN);
         }
         let expiry = self.knocking.iter().map(|(_, since)| *since + KNOCK_TIME).min();
-        let deadline = self.remote.as_ref().and_then(Remote::deadline).into_iter().chain(expiry).min();
+        let log = self.log.as_ref().and_then(Log::deadline);
+        let deadlines = self.remote.as_ref().and_then(Remote::deadline).into_iter().chain(expiry).chain(log);
+        let deadline = deadlines.min();
         if poll_until(&mut fds, deadline).is_err() {
             // The kernel has no memory for it just now. What became ready stays so.
             std::thread::sleep(RETRY_TIME);
@@ -267,16 +235,19 @@ impl Warden {
                 Some(Outcome::NotStarted(refusal)) => {
                     self.remote = None;
                     self.show(None, None, None);
+                    self.end_log(&format!("it could not be started: {}", refusal.reason));
                     self.tell(&Reply::Refused(refusal), true);
                 }
                 Some(Outcome::Halted(pc, registers)) => self.show(None, pc, registers),
                 Some(Outcome::Stopped) => {
                     self.remote = None;
                     self.show(None, None, None);
+                    self.end_log("stopped");
                     self.tell(&Reply::Done(()), true);
                 }
                 Some(Outcome::Ended(event)) => {
                     self.remote = None;
+                    self.end_log(&log::described(&event));
                     self.unclaimed = Some(event.clone());
                     self.show(Some(event.clone()), None, None);
                     self.tell(&Reply::Ended(event), false);
@@ -315,7 +286,7 @@ impl Warden {
         match request {
             Request::Prepare(_) if self.estate.is_some() => state("prepare", "the remote has memory already"),
             Request::Prepare(plan) => {
-                let estate = Estate::new(plan)?;
+                let estate = Estate::new(plan, self.log.is_some())?;
                 self.tell_with(&Reply::Prepared(()), &estate.descriptors_and_journal());
                 self.estate = Some(estate);
                 Ok(())
@@ -324,8 +295,14 @@ impl Warden {
             Request::Start(boot) => {
                 let Some(estate) = &self.estate else { return state("start", "the remote has no memory") };
                 self.unclaimed = None;
-                self.remote = Some(Remote::boot(estate, &self.setup, &boot, &self.ticks)?);
-                self.boot = Some(boot);
+                if let Some(log) = &mut self.log {
+                    log.begin(estate, &boot);
+                }
+                let booted = Remote::boot(estate, &self.setup, &boot, &self.ticks);
+                if let (Err(refusal), Some(log)) = (&booted, &mut self.log) {
+                    log.end(estate, &format!("it could not be started: {}", refusal.reason));
+                }
+                (self.remote, self.boot) = (Some(booted?), Some(boot));
                 Ok(())
             }
             Request::Stop(()) => {
@@ -389,10 +366,11 @@ impl Warden {
                 format!("process {pid} is its main side; there can be one at a time")
             }
             (None, Some(estate), Some(boot)) => {
+                let trouble = self.log.as_ref().and_then(Log::trouble);
                 let attached = Attached {
                     plan: estate.plan.clone(),
                     boot: boot.clone(),
-                    findings: self.findings.clone(),
+                    findings: self.findings.iter().cloned().chain(trouble).collect(),
                 };
                 let reply = Reply::Attached(attached).encode();
                 let sent = peer.send(&reply, &estate.descriptors_and_journal());

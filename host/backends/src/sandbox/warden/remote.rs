@@ -348,6 +348,7 @@ fn fill_page(estate: &Estate, boot: &Boot, ticks: &Ticks) -> Result<(), Refusal>
         cpu_count: cpu_count(),
         doorbell_in: Entry::DOORBELL_IN,
         doorbell_out: Entry::DOORBELL_OUT,
+        trace_bell: Entry::TRACE_BELL,
         stack_top: plan.stack.at + plan.stack.len,
         stack_size: plan.stack.len,
         memories_count: u32::try_from(plan.memories.len()).unwrap_or(u32::MAX),

@@ -38,7 +38,7 @@ impl Session<'_> {
             crash,
             place: crash.pc.and_then(|pc| symbols::place(&self.image.bytes, pc.0)),
             // Whoever follows it has read it already.
-            trace: trace.as_deref().filter(|_| self.trace.is_none()),
+            trace: trace.as_deref().filter(|_| !self.args.trace),
         };
         let mut explain = format!("next: sidecore explain {}", sidecore_processor::codes::REMOTE_CRASHED);
         if crash.kind == CrashKind::SemihostingCall && !self.args.semihosting {

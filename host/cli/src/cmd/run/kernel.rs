@@ -35,6 +35,7 @@ const CRASHED: u8 = 128 + 6;
 pub(super) fn run(args: &Args, name: &str) -> Outcome {
     let given = [
         (args.pcap.is_some(), "--pcap"),
+        (args.log.is_some(), "--log"),
         (args.watchdog.is_some(), "--watchdog"),
         (args.dump.is_some(), "--dump"),
         (args.restart.is_some(), "--restart"),

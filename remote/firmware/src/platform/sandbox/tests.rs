@@ -29,6 +29,7 @@ const HAND_OVER: HandOver = HandOver {
     cpu_count: 1,
     doorbell_in: 0,
     doorbell_out: 0,
+    trace_bell: 0,
     stack_top: 0x3000_0000,
     stack_size: 0x1_0000,
     memories_count: 0,

@@ -1,0 +1,185 @@
+//! What remotes say, kept and read again.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::bench::{Place, plain, sidecore, until};
+
+/// A sandbox that stays, with directories of its own; stopped with this.
+struct Left {
+    place: Place,
+    name: String,
+}
+
+impl Left {
+    fn start(name: &str) -> Self {
+        let left = Self { place: Place::new(), name: format!("sandbox:{name}-{}", std::process::id()) };
+        left.sidecore(&["start", &left.name, "echo"]).assert().success().stdout("").stderr("");
+        left
+    }
+
+    fn sidecore(&self, arguments: &[&str]) -> assert_cmd::Command {
+        let mut sidecore = sidecore();
+        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).env("XDG_STATE_HOME", self.place.path());
+        sidecore.args(arguments);
+        sidecore
+    }
+
+    fn logs(&self, arguments: &[&str]) -> Vec<String> {
+        let mut logs = self.sidecore(&["logs", &self.name]);
+        let output = logs.args(arguments).assert().success().stderr("");
+        String::from_utf8_lossy(&output.get_output().stdout).lines().map(str::to_owned).collect()
+    }
+
+    fn talk(&self) {
+        let mut attach = self.sidecore(&["attach", &self.name, "--service", "rpmsg-echo", "hello"]);
+        attach.assert().success().stdout("hello\n");
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let _ = self.sidecore(&["stop", &self.name]).output();
+    }
+}
+
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How often the echo said that it was there.
+fn count(lines: &[String], what: &str) -> usize {
+    lines.iter().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn what_a_sandbox_says_is_kept_whoever_comes_and_goes_and_when_it_is_gone() {
+    let left = Left::start("kept");
+    let connected = "trace0: echo: connected";
+    for _ in 0..3 {
+        // Whoever started it may have gone before it saw them.
+        let before = count(&left.logs(&[]), connected);
+        left.talk();
+        until("it says that somebody came", || count(&left.logs(&[]), connected) > before);
+    }
+    left.sidecore(&["stop", &left.name]).assert().success();
+    let lines = left.logs(&[]);
+    assert!(lines[0].ends_with(" remote -- started echo --"), "{lines:?}");
+    assert!(lines.last().unwrap().ends_with(" remote -- stopped --"), "{lines:?}");
+    assert!(count(&lines, connected) >= 3 && count(&lines, "lost") == 0, "{lines:?}");
+    assert!(lines.is_sorted(), "each line has its time: {lines:?}");
+    assert_eq!(left.logs(&["-n", "1"]), lines[lines.len() - 1..]);
+    assert_eq!(left.logs(&["-n", "0"]), [""; 0]);
+    assert_eq!(left.logs(&["--since", "10min ago"]), lines);
+    assert_eq!(left.logs(&["--since", "-1h", "--lines", "2"]), lines[lines.len() - 2..]);
+    assert_eq!(left.logs(&["--since", "tomorrow"]), [""; 0]);
+    let stamp = lines[1].split(' ').next().unwrap();
+    assert_eq!(left.logs(&["--since", stamp]), lines[1..]);
+
+    let objects: Vec<Value> =
+        left.logs(&["--json"]).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), lines.len());
+    assert_eq!((&objects[0]["trace"], &objects[0]["note"]), (&"remote".into(), &"started echo".into()));
+    assert_eq!((&objects[1]["trace"], &objects[1]["text"]), (&"trace0".into(), &"echo: connected".into()));
+    assert_eq!(objects[1]["schema"], "sidecore.logs/1");
+    assert_eq!(objects[1]["remote"], *left.name);
+    assert!(objects[1]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+
+    left.sidecore(&["logs", &left.name, "--since", "soon"]).assert().code(2);
+}
+
+#[test]
+fn a_log_is_followed_until_ctrl_c() {
+    let left = Left::start("followed");
+    let mut logs = plain();
+    logs.env("XDG_RUNTIME_DIR", left.place.path()).env("XDG_STATE_HOME", left.place.path());
+    logs.args(["logs", &left.name, "-f", "-n", "0"]).stdout(Stdio::piped());
+    let mut logs = Guard(logs.spawn().unwrap());
+    let lines = BufReader::new(logs.0.stdout.take().unwrap()).lines();
+    let (tell, told) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        lines.map_while(Result::ok).for_each(|line| tell.send(line).unwrap_or_default())
+    });
+    // It may begin to follow at any time; what is said then is shown.
+    let mut line = None;
+    until("a line that is new", || {
+        left.talk();
+        line = told.recv_timeout(Duration::from_millis(100)).ok();
+        line.is_some()
+    });
+    assert!(line.unwrap().contains("trace0: echo: "));
+    kill_process(Pid::from_child(&logs.0), Signal::INT).unwrap();
+    assert_eq!(logs.0.wait().unwrap().code(), Some(130));
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_sandbox_runs_though_no_log_can_be_kept() {
+    let left = Left { place: Place::new(), name: format!("sandbox:unkept-{}", std::process::id()) };
+    left.place.write("file", "");
+    let nowhere = left.place.path().join("file");
+    let mut start = left.sidecore(&["start", &left.name, "echo"]);
+    let started = start.env("XDG_STATE_HOME", &nowhere).assert().success();
+    let said = String::from_utf8_lossy(&started.get_output().stderr).into_owned();
+    assert!(said.contains("no log of its traces is kept: "), "{said}");
+    left.talk();
+    let mut logs = left.sidecore(&["logs", "sandbox:nobody"]);
+    logs.assert().code(1).says("has no log");
+}
+
+#[test]
+fn a_run_keeps_a_log_where_it_is_told_to() {
+    let place = Place::new();
+    let path = place.path().join("hello.log");
+    for _ in 0..2 {
+        let mut run = sidecore();
+        run.args(["run", "--log"]).arg(&path).args(["hello", "--", "Ann"]);
+        run.assert().success().stdout("Hello from the remote, Ann!\n").stderr("");
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let said: Vec<&str> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(
+        said[1..4],
+        ["remote -- started hello --", "trace0: hello: up", "remote -- exited with code 0 --"]
+    );
+    assert_eq!(said.len(), 8, "{text}");
+
+    let mut run = sidecore();
+    run.args(["run", "--log"]).arg(&path).args(["crash", "--", "panic"]);
+    run.assert().code(134);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.lines().last().unwrap().contains("remote -- crashed: it gave up by itself"), "{text}");
+
+    let mut run = sidecore();
+    run.args(["run", "--log", "/proc/nowhere/log", "hello"]);
+    run.assert().code(125).stdout("").says("cannot keep a log in /proc/nowhere/log");
+    let mut run = sidecore();
+    // There is no journal in here, or there is one.
+    let code = run.args(["run", "--log", "journal", "hello"]).output().unwrap().status.code();
+    assert_eq!(code, Some(if fs::exists("/run/systemd/journal/socket").unwrap() { 0 } else { 125 }));
+}
+
+/// What a command says on its standard error.
+trait Says {
+    fn says(self, words: &str);
+}
+
+impl Says for assert_cmd::assert::Assert {
+    #[track_caller]
+    fn says(self, words: &str) {
+        let error = String::from_utf8_lossy(&self.get_output().stderr);
+        assert!(error.contains(words), "{error}");
+    }
+}

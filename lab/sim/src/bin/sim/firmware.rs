@@ -128,6 +128,8 @@ impl Up {
                 3 | 4 if !world.is_ending => self.send(luck.index(CHANNELS), world),
                 5 if !self.held.is_empty() => self.release(luck.index(self.held.len()), world),
                 6 if !world.is_ending => self.come_and_go(luck, world),
+                // A message that is thought better of.
+                7 => drop(self.messages.reserve(self.channels[luck.index(CHANNELS)])),
                 _ => {}
             }
         }

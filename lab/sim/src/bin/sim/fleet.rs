@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     /// Restarts that some client had not acknowledged.
     pub(crate) unacknowledged: u64,
     pub(crate) given_up: u64,
+    /// Times that a remote that is somebody else's was not there yet.
+    pub(crate) attempts: u64,
     pub(crate) answers: u64,
     /// Microseconds that a message and its answer took at most while no other remote was recovering.
     pub(crate) slowest: u64,
@@ -46,6 +48,7 @@ impl Tally {
         self.restarts += more.restarts;
         self.unacknowledged += more.unacknowledged;
         self.given_up += more.given_up;
+        self.attempts += more.attempts;
         self.answers += more.answers;
         self.slowest = self.slowest.max(more.slowest);
         self.slowest_beside = self.slowest_beside.max(more.slowest_beside);
@@ -113,6 +116,7 @@ struct Site {
     sim: Rc<RefCell<Sim>>,
     bell: Bell,
     processor: Processor<Survivor>,
+    remedy: Remedy,
     recovery: Recovery,
     bounds: Bounds,
     onlookers: Vec<Onlooker>,
@@ -127,11 +131,13 @@ struct Site {
 
 enum Phase {
     Up,
-    /// It crashed. It is started again when that is due and nobody is waited for any more.
+    /// It crashed. It is started again when that is due and nobody is waited for any more; or attached to, once its owner
+    /// has started it.
     Down {
         crashed: u64,
         due: u64,
         deadline: u64,
+        owner: u64,
     },
     /// It stays crashed.
     Left,
@@ -151,13 +157,24 @@ impl Site {
         let server = Server::new(temper == Temper::Floods, Luck::new(luck.below(u64::MAX)));
         let sim = Rc::new(RefCell::new(Sim::new(server)));
         let bell = Bell::new(clock, Luck::new(luck.below(u64::MAX)), sim.borrow().doorbell());
-        let mut processor = Processor::new(Survivor::new(&sim, clock, &bell, None), options());
+        let survivor = || Survivor::new(&sim, clock, &bell, None);
+        let mut processor = Processor::new(survivor(), options());
         load(&mut processor);
         processor.start().expect("it can be started");
+        let remedy = match luck.below(3) {
+            0 => Remedy::Restart,
+            1 => Remedy::RestartSilently { within: Duration::from_secs(3600) },
+            _ => {
+                // Whoever started it is somebody else.
+                processor.detach().expect("it runs");
+                processor = Processor::detached(survivor(), options());
+                processor.attach(None).expect("it runs");
+                Remedy::AttachAgain
+            }
+        };
         let ms = |luck: &mut Luck, from, below| Duration::from_millis(from + luck.below(below));
-        let silently = Remedy::RestartSilently { within: Duration::from_secs(3600) };
         let policy = Policy {
-            remedy: if luck.once_in(2) { silently } else { Remedy::Restart },
+            remedy,
             most: luck.below(5) as u32,
             within: ms(&mut luck, 20, 300),
             pause: ms(&mut luck, 1, 15),
@@ -171,6 +188,7 @@ impl Site {
             sim,
             bell,
             processor,
+            remedy,
             recovery: Recovery::new(policy),
             bounds: Bounds::new(policy),
             phase: Phase::Up,
@@ -203,7 +221,9 @@ impl Site {
             Phase::Up if self.processor.ended().is_some() => self.crashed(tally),
             Phase::Up => self.talk(beside, tally),
             Phase::Down { .. } | Phase::Left => {
-                assert_eq!(self.processor.remote().state(), State::Crashed, "it runs, and nobody started it");
+                let state = self.processor.remote().state();
+                let is_given_up = self.remedy == Remedy::AttachAgain && state == State::Detached;
+                assert!(state == State::Crashed || is_given_up, "it is {state}, and nobody started it");
             }
         }
         self.restart_if_due(tally);
@@ -221,10 +241,8 @@ impl Site {
         assert!(matches!(ended, Some(Ended::Crashed(_))), "{ended:?}");
         tally.crashes += 1;
         let now = self.clock.now();
-        let decision = self.processor.decide(&mut self.recovery, Duration::from_micros(now));
-        assert_eq!(decision, self.bounds.crashed(Duration::from_micros(now)), "against the policy");
-        self.clock.note(u64::MAX);
-        let goes_on = matches!(decision, Decision::Restart { remedy: Remedy::RestartSilently { .. }, .. });
+        let owner = now + self.luck.below(30 * TICK);
+        let goes_on = self.decide(now, owner, tally);
         if let Some(endpoint) = self.endpoint {
             let refused = self.processor.try_send(endpoint, b"late").expect_err("nobody is there");
             assert_eq!(matches!(refused, SendError::Lost(_)), !goes_on, "{refused}");
@@ -233,21 +251,28 @@ impl Site {
             self.endpoint = None;
             self.waiting.clear();
         }
-        self.phase = match decision {
-            Decision::Restart { after, .. } => {
-                let deadline = now + self.luck.below(20 * TICK);
-                Phase::Down { crashed: now, due: now + after.as_micros() as u64, deadline }
-            }
-            _ => {
-                tally.given_up += 1;
-                assert_eq!(self.processor.clients().owing(), [""; 0], "nobody waits for them any more");
-                Phase::Left
-            }
+    }
+
+    /// What becomes of a crash of that time, in a remote that its owner starts again at that one. Whether endpoints stay
+    /// open.
+    fn decide(&mut self, crashed: u64, owner: u64, tally: &mut Tally) -> bool {
+        let now = self.clock.now();
+        let decision = self.processor.decide(&mut self.recovery, Duration::from_micros(now));
+        assert_eq!(decision, self.bounds.crashed(Duration::from_micros(now)), "against the policy");
+        self.clock.note(u64::MAX);
+        let Decision::Restart { after, remedy, .. } = decision else {
+            tally.given_up += 1;
+            assert_eq!(self.processor.clients().owing(), [""; 0], "nobody waits for them any more");
+            self.phase = Phase::Left;
+            return false;
         };
+        let deadline = now + self.luck.below(20 * TICK);
+        self.phase = Phase::Down { crashed, due: now + after.as_micros() as u64, deadline, owner };
+        matches!(remedy, Remedy::RestartSilently { .. })
     }
 
     fn restart_if_due(&mut self, tally: &mut Tally) {
-        let Phase::Down { crashed, due, deadline } = self.phase else { return };
+        let Phase::Down { crashed, due, deadline, owner } = self.phase else { return };
         let now = self.clock.now();
         let owing = self.processor.clients().owing();
         if now < due || !owing.is_empty() && now < deadline {
@@ -257,7 +282,17 @@ impl Site {
         let acknowledged = self.onlookers.iter().map(|onlooker| onlooker.lets_go(crashed)).max().unwrap_or(0);
         let expected = due.max(deadline.min(acknowledged));
         assert!(now >= expected && now < expected + TICK, "started again at {now} in place of {expected}");
-        let late = self.processor.restart(Duration::ZERO).expect("it can be started again");
+        let is_there = self.remedy != Remedy::AttachAgain || now >= owner;
+        if is_there && self.remedy == Remedy::AttachAgain {
+            self.sim.borrow_mut().owner_starts();
+        }
+        let restarted = self.processor.restart(Duration::ZERO);
+        assert_eq!(restarted.is_ok(), is_there, "{restarted:?}");
+        let Ok(late) = restarted else {
+            tally.attempts += 1;
+            self.decide(crashed, owner, tally);
+            return;
+        };
         let stuck = self.onlookers.iter().filter(|onlooker| onlooker.lets_go(crashed) > now);
         assert_eq!(late, stuck.map(Onlooker::name).collect::<Vec<_>>(), "who had not acknowledged");
         tally.restarts += 1;
@@ -315,7 +350,9 @@ impl Site {
     fn end(mut self) {
         self.bounds.check();
         if matches!(self.phase, Phase::Up) && self.processor.ended().is_none() {
-            self.processor.stop().expect("it runs");
+            let is_ours = self.remedy != Remedy::AttachAgain;
+            let done = if is_ours { self.processor.stop() } else { self.processor.detach() };
+            done.expect("it runs");
         }
         drop(self.processor);
         assert_eq!(Rc::strong_count(&self.sim), 1, "somebody still has the remote");

@@ -76,8 +76,9 @@ fn main() -> std::process::ExitCode {
     let (kicks, fleet) = (all.kicks, all.fleet);
     println!("kicks: {} lost, {} late, {} early", kicks.lost, kicks.late, kicks.early);
     println!(
-        "{} remotes beside each other: {} crashes, {} restarts, {} of them with clients that were stuck, {} given up",
-        fleet.remotes, fleet.crashes, fleet.restarts, fleet.unacknowledged, fleet.given_up,
+        "{} remotes beside each other: {} crashes, {} restarts, {} of them with clients that were stuck, {} given up; \
+         {} of somebody else were not there yet",
+        fleet.remotes, fleet.crashes, fleet.restarts, fleet.unacknowledged, fleet.given_up, fleet.attempts,
     );
     println!(
         "{} answers: after {} µs at most while another remote was recovering, after {} µs otherwise",

@@ -267,6 +267,16 @@ impl<O> Word<u16, O> {
     }
 }
 
+#[cfg(all(target_has_atomic = "32", not(loom)))]
+impl<O> Word<u32, O> {
+    /// Writes `to` where the word is `from`, in one step that no peer comes between; whether it was. Where it was, all that
+    /// peers wrote before they last wrote this word is seen after. For memory in which such accesses work: not for devices'.
+    pub fn exchange(&self, from: u32, to: u32) -> bool {
+        // SAFETY: as in `load`.
+        unsafe { self.raw.exchange(0, from, to) }
+    }
+}
+
 impl<T, O> fmt::Debug for Word<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Word({} bytes)", size_of::<T>())

@@ -39,6 +39,7 @@ images! {
     "echo": "sends every message on the channel rpmsg-echo back",
     "ping": "measures round trips that the remote begins",
     "crash": "ends in the way that it is told: fault, panic, hang, ...",
+    "locks": "takes spinlocks, and dies with them where it is told to",
     "storm": "floods the main side with messages or announcements",
     "cat": "prints its input",
     "copy": "copies a file between granted directories",

@@ -75,6 +75,8 @@ mod operation;
 mod remote;
 #[cfg(sidecore_native)]
 mod service;
+#[cfg(all(sidecore_native, target_has_atomic = "32", not(loom)))]
+mod spinlock;
 
 pub use platform::{MainSide, Misbehaviour, SharedMap};
 pub use resources::{BufferSizes, Resources, Rpmsg};
@@ -91,6 +93,9 @@ pub use {
     remote::Remote,
     service::{Console, File, Files},
 };
+
+#[cfg(all(sidecore_native, target_has_atomic = "32", not(loom)))]
+pub use spinlock::{SpinlockGuard, Spinlocks};
 
 pub use sidecore_rpmsg::{ADDR_ANY, Event, LinkError, SendError};
 pub use sidecore_services::console::{Arguments, Stream};

@@ -110,6 +110,23 @@ impl Raw {
         word.store(value.to_little_endian(), Ordering::Release);
     }
 
+    /// # Safety
+    /// As for [`Raw::load`], for 4 bytes.
+    #[cfg(target_has_atomic = "32")]
+    #[inline(always)]
+    pub(crate) unsafe fn exchange(&self, at: usize, from: u32, to: u32) -> bool {
+        #[cfg(mortal)]
+        if !crate::mortal::is_alive() {
+            return false;
+        }
+        // SAFETY: in bounds by the caller's promise.
+        let word = unsafe { self.0.add(at) }.cast::<u32>();
+        // SAFETY: aligned by the caller's promise; the memory outlives this statement.
+        let word = unsafe { HardwareU32::from_ptr(word.as_ptr()) };
+        let (from, to) = (from.to_little_endian(), to.to_little_endian());
+        word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
     /// Copies from private memory, in the widest aligned accesses.
     ///
     /// # Safety
@@ -349,3 +366,7 @@ impl Raw {
 
 #[expect(clippy::disallowed_types, reason = "this is the room that the others are sent to")]
 type HardwareU16 = core::sync::atomic::AtomicU16;
+
+#[cfg(target_has_atomic = "32")]
+#[expect(clippy::disallowed_types, reason = "what the model checker cannot replace: it has cells of 16 bits")]
+type HardwareU32 = core::sync::atomic::AtomicU32;

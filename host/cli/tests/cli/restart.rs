@@ -75,3 +75,77 @@ fn policies_that_are_none_are_refused() {
         assert!(stderr.contains("neither on-crash nor on-crash:N"), "{policy}: {stderr}");
     }
 }
+
+/// The built-in image of this name as a file.
+fn image(place: &Place, name: &str) -> std::path::PathBuf {
+    let built = std::path::Path::new(env!("SIDECORE_IMAGES")).join(name);
+    place.write(name, std::fs::read(built).unwrap())
+}
+
+#[test]
+fn a_file_that_vanishes_or_changes_under_the_loader_is_what_was_read_once() {
+    let place = Place::new();
+    for replace in [false, true] {
+        let file = image(&place, "crash");
+        let mut command = plain();
+        command.args(["run", "--restart", "on-crash:2"]).arg(&file).args(["--", "panic"]);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("restart 1 of 2")));
+        match replace {
+            true => std::fs::write(&file, b"\x7fELF, and then something else").unwrap(),
+            false => std::fs::remove_file(&file).unwrap(),
+        }
+        let crashes =
+            lines.filter(|line| line.contains("src/bin/crash.rs:") && line.contains("as it was told"));
+        assert!(crashes.count() >= 2, "{replace}");
+        assert_eq!(child.wait().unwrap().code(), Some(134), "{replace}");
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_short_while_it_is_read_is_an_error_that_names_the_field() {
+    let place = Place::new();
+    let whole = std::fs::read(image(&place, "crash")).unwrap();
+    for (number, len) in [0, 1, 63, 64, 200, 4096, whole.len() / 2, whole.len() - 1].into_iter().enumerate() {
+        // What a reader sees of a file that somebody writes over: as much as there is at that moment.
+        let pipe = place.path().join(format!("pipe{number}"));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let (to, part) = (pipe.clone(), whole[..len].to_vec());
+        let writer = std::thread::spawn(move || std::fs::write(to, part));
+        let output = sidecore().arg("run").arg(&pipe).output().unwrap();
+        // A reader that has seen enough closes early.
+        let _ = writer.join().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(126), "{len}: {stderr}");
+        assert!(stderr.starts_with("error[E01"), "{len}: {stderr}");
+    }
+}
+
+#[test]
+fn locks_that_firmware_dies_or_ends_with_are_taken_back_before_it_runs_again() {
+    let run = |arguments: &[&str]| {
+        let output = sidecore().args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let base = ["run", "--verbose", "--restart", "on-crash:2", "locks", "--"];
+    let (code, told) = run(&[&base[..], &["die", "3", "5", "1023"]].concat());
+    assert_eq!(code, Some(134), "{told}");
+    for lock in [3, 5, 1023] {
+        // Three runs, of which each could take them.
+        let line = format!("sidecore: taken back: spinlock {lock} of the bank at 0x");
+        assert_eq!(told.matches(&line).count(), 3, "{told}");
+    }
+    assert_eq!(told.matches("taken back").count(), 9, "{told}");
+    let order = ["taken back: spinlock 1023", "crash: running -> crashed", "restarted: restart 1 of 2"];
+    let places = order.map(|part| told.find(&format!("sidecore: {part}")).unwrap());
+    assert!(places.is_sorted(), "{told}");
+    assert_eq!(run(&["run", "locks", "--", "count"]), (Some(0), String::new()));
+}

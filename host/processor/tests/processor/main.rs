@@ -5,7 +5,9 @@
 mod bench;
 mod capture;
 mod dumps;
+mod found;
 mod hostile;
+mod many;
 mod messages;
 mod resume;
 mod services;

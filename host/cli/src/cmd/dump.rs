@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::ValueHint;
 use sidecore_processor::dumps::{Limits, Store, Stored};
 use sidecore_remoteproc::Firmware;
-use sidecore_remoteproc::coredump::Told;
+use sidecore_remoteproc::coredump::{Include, Told};
 
 use super::attach::SANDBOX;
 use crate::codes;
@@ -72,6 +72,9 @@ enum Verb {
         /// The file, which must not be there yet [default: among the dumps, for `sandbox:NAME`]
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
+        /// Which memories a dump of `sandbox:NAME` has: all, or those alone that its firmware may write
+        #[arg(long, value_name = "WHICH", default_value = "all")]
+        memory: Memories,
     },
     /// Look into a dump with a debugger
     Gdb {
@@ -101,6 +104,22 @@ enum Verb {
     },
 }
 
+/// Which memories a dump has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Memories {
+    All,
+    Writable,
+}
+
+impl From<Memories> for Include {
+    fn from(memories: Memories) -> Self {
+        match memories {
+            Memories::All => Self::All,
+            Memories::Writable => Self::Writable,
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
     let store = store(args.dumps.as_deref())?;
     match &args.verb {
@@ -109,9 +128,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let stored = find(&store, dump.as_deref())?;
             show::info(&stored, &told(&stored)?, *json)
         }
-        Verb::Save { dump, output } => match (dump.as_deref().unwrap_or_default(), output) {
+        Verb::Save { dump, output, memory } => match (dump.as_deref().unwrap_or_default(), output) {
             (remote, output) if remote.starts_with(SANDBOX) => {
-                running::save(&store, &remote[SANDBOX.len()..], output.as_deref())
+                running::save(&store, &remote[SANDBOX.len()..], output.as_deref(), (*memory).into())
             }
             (_, Some(output)) => save(&find(&store, dump.as_deref())?, output),
             (_, None) => {

@@ -23,6 +23,7 @@ use sidecore_remoteproc::recovery::{Policy, Recovery, Remedy};
 use sidecore_remoteproc::{Backend as _, CrashKind};
 
 use self::traces::Traces;
+use super::dump::Memories;
 use super::gdb::Debug;
 use crate::codes;
 use crate::debugger::Debugger;
@@ -83,6 +84,9 @@ pub(crate) struct Args {
     /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
     pub(super) dump: Option<OsString>,
+    /// Which memories a dump has: all, or those alone that the firmware may write, for the rest is in its file
+    #[arg(long, value_name = "WHICH", default_value = "all", requires = "dump")]
+    pub(super) dump_memory: Memories,
     /// Start it again when it crashes, so many times within a minute at most [default N: 5], later and later; `silent`: with
     /// endpoints as they are, and sending again what it had not released
     #[arg(long, value_name = "on-crash[:N][,silent]", value_parser = restarts)]

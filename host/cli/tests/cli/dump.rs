@@ -174,3 +174,31 @@ fn a_full_disk_is_told_leaves_nothing_and_keeps_no_remote_from_being_started_aga
     assert_eq!(plain.status.code(), Some(134), "{stderr}");
     assert!(stderr.contains("  no dump[E0625]: cannot keep a dump: No space left"), "{stderr}");
 }
+
+#[test]
+fn a_dump_of_what_the_firmware_may_write_leaves_code_to_its_file() {
+    let place = Place::new();
+    let size = |memory: &str| {
+        let dumps = format!("--dump={}", place.path().join("dumps").display());
+        let run = ["run", "--dump-memory", memory, &dumps, "crash", "--", "fault", "0"];
+        assert_eq!(sidecore().args(run).output().unwrap().status.code(), Some(139));
+        let info = json(&place, &["info", "--json"]);
+        let memories = info["told"]["memories"].as_array().unwrap().clone();
+        for of in &memories {
+            assert_eq!(of["in_dump"], memory == "all" || of["writable"] == true, "{info:#}");
+        }
+        info["compressed_bytes"].as_u64().unwrap()
+    };
+    let all = size("all");
+    // The newest one is debugged below.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(size("writable") < all);
+    let output = dump(&place, &["gdb", "--", "-batch", "-ex", "bt"]).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        stderr.contains("cannot start a debugger") || stdout.contains("sidecore_firmware"),
+        "{stdout}{stderr}"
+    );
+    let alone = sidecore().args(["run", "--dump-memory", "all", "crash"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("--dump"), "{alone:?}");
+}

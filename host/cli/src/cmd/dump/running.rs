@@ -15,7 +15,7 @@ use crate::output::{note, print};
 use crate::remote::OURS;
 
 /// Halts the remote, writes it to the file or among the dumps, and lets it go.
-pub(super) fn save(store: &Store, name: &str, output: Option<&Path>) -> Outcome {
+pub(super) fn save(store: &Store, name: &str, output: Option<&Path>, include: Include) -> Outcome {
     let what = format!("cannot dump sandbox:{}", printable(name));
     let halted = Halted::hold(name, None);
     let halted =
@@ -29,7 +29,7 @@ pub(super) fn save(store: &Store, name: &str, output: Option<&Path>) -> Outcome 
     };
     let mut facts = vec![("remote", name), ("on", "sandbox"), ("state", state)];
     facts.extend(pc.as_deref().map(|pc| ("pc", pc)));
-    let dump = halted.core_dump(Include::All, &facts);
+    let dump = halted.core_dump(include, &facts);
     let dump = dump.map_err(|error| Failure::new(error.code(), what.clone()).because(error).status(OURS))?;
     let lost = || {
         let why = "its warden was killed meanwhile, so that its memory may not be of one moment";

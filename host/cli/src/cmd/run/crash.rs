@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sidecore_os::Mapping;
 use sidecore_processor::dumps::Store;
-use sidecore_remoteproc::coredump::{CoreDump, Include};
+use sidecore_remoteproc::coredump::CoreDump;
 use sidecore_remoteproc::recovery::Decision;
 use sidecore_remoteproc::{Crash, CrashKind};
 
@@ -111,7 +111,7 @@ impl Session<'_> {
         let trace = trace.unwrap_or_default();
         let trace = &trace[trace.ceil_char_boundary(trace.len().saturating_sub(TRACE_KEPT))..];
         facts.extend(Some(("trace", trace)).filter(|_| !trace.is_empty()));
-        let dump = self.processor.remote().core_dump(Include::All, &facts);
+        let dump = self.processor.remote().core_dump(self.args.dump_memory.into(), &facts);
         Ok((store, dump.map_err(|error| cannot(&error))?))
     }
 }

@@ -43,7 +43,6 @@ impl<B: Backend> Device<B> {
         let served = self.ports.borrow().served();
         let mut frames = self.unreleased(&served);
         served.into_iter().for_each(|endpoint| self.close(endpoint, events));
-        let again = frames.len() as u32;
         let directory = self.directory.borrow();
         let mut services: Vec<_> = directory.services().map(|service| (service.name, service.addr)).collect();
         let mut ports = self.ports.into_inner();
@@ -56,6 +55,7 @@ impl<B: Backend> Device<B> {
             services.extend(gap.services);
             learners.extend(gap.learners);
         }
+        let again = frames.len() as u32;
         for (learner, _) in &learners {
             self.messages.bind(*learner, sidecore_rpmsg::ADDR_ANY);
         }

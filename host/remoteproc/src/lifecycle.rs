@@ -100,6 +100,31 @@ pub const fn step(state: State, input: Input) -> Result<(State, &'static [Action
     })
 }
 
+/// The state in which a remote is when one of the actions of [`step`] has failed, or took longer than it may. All before it
+/// were done, and none behind it.
+///
+/// How long a backend may take for an action is the backend's to say, for it depends on what executes the remote; each has a
+/// limit.
+#[must_use]
+pub const fn failed(state: State, input: Input, action: Action) -> State {
+    let (next, actions) = match step(state, input) {
+        Ok(step) => step,
+        Err(_) => return state,
+    };
+    // What the remote did is a fact, whether or not we can clean up after it.
+    if matches!(input, Input::Crash | Input::Exit) {
+        return next;
+    }
+    let mut done = 0;
+    while done < actions.len() && actions[done] as u8 != action as u8 {
+        if matches!(actions[done], Action::Stop) {
+            return State::Offline;
+        }
+        done += 1;
+    }
+    state
+}
+
 /// The machine as a Mermaid state diagram, made from [`step`]; what is refused or without consequence is left out.
 #[must_use]
 pub fn diagram() -> String {
@@ -302,6 +327,29 @@ mod tests {
                 let ends = !matches!(next, State::Detached) && (state.is_live() || state == State::Suspended);
                 let reclaims = actions.iter().filter(|action| **action == Action::Reclaim).count();
                 assert_eq!(reclaims, usize::from(ends), "{state} {input}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_leads_to_where_the_actions_before_it_led_and_there_is_a_way_out_of_there() {
+        for state in State::ALL {
+            for input in Input::ALL {
+                let Ok((next, actions)) = step(state, input) else { continue };
+                for (done, action) in actions.iter().enumerate() {
+                    let after = failed(state, input, *action);
+                    let was_stopped = actions[..done].contains(&Action::Stop);
+                    let is_fact = matches!(input, Input::Crash | Input::Exit);
+                    let expected = match (is_fact, was_stopped) {
+                        (true, _) => next,
+                        (false, true) => State::Offline,
+                        (false, false) => state,
+                    };
+                    assert_eq!(after, expected, "{state} {input} {action}");
+                    assert!(reachable(&[after]).contains(&State::Offline), "{state} {input} {action}");
+                    // It never runs after a failure that did not run before it.
+                    assert!(!after.is_live() || state.is_live(), "{state} {input} {action}");
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use sidecore_wire::resource_table::Table;
 use crate::coredump::{CoreDump, CoreDumpError, Include, Subject};
 use crate::firmware::{Firmware, Machine};
 use crate::held::Held;
-use crate::lifecycle::{Action, Input, State, step};
+use crate::lifecycle::{Action, Input, State, failed, step};
 use crate::log::{Log, What};
 use crate::resource::{Options, Plan, Resources, Vdev};
 use crate::trace::{TraceBuffer, read_trace};
@@ -328,14 +328,15 @@ impl<B: Backend> Remote<B> {
             self.log.push(What::Late { state: from, report: input });
             return Ok(());
         }
-        // What the remote did is a fact, whether or not we can clean up after it.
-        if matches!(input, Input::Crash | Input::Exit) {
-            self.state = next;
-        }
         for &action in actions {
             if let Err(error) = self.perform(action) {
                 let (code, why) = (error.code(), error.to_string());
                 self.log.push(What::Failed { action, code, why });
+                let to = failed(from, input, action);
+                if to != from {
+                    self.state = to;
+                    self.log.push(What::Changed { from, to, why: input });
+                }
                 return Err(error);
             }
         }
@@ -458,7 +459,6 @@ impl<B: Backend> Remote<B> {
             }
             Err(error) => return Err(error.into()),
         }
-        self.state = State::Offline;
         Ok(())
     }
 }

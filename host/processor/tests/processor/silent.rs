@@ -340,6 +340,11 @@ fn a_remote_that_crashes_again_before_it_is_back_costs_nothing_more() {
         supervise(&mut processor, WITHIN);
     }
     assert_eq!(run.get(), 5);
+    let again = events(&processor).into_iter().filter_map(|event| match event {
+        Event::DeviceRestarted { again, .. } => Some(again),
+        _ => None,
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [NUM; 4], "they are sent again as often as it takes");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Display};
 
-use sidecore_remoteproc::lifecycle::{Input, State, step};
+use sidecore_remoteproc::lifecycle::{Action, Input, State, failed, step};
 use sidecore_remoteproc::recovery::course::{Happening, Phase, follow};
 use sidecore_virtio::status::{Change, change};
 use sidecore_wire::status::Status;
@@ -46,15 +46,20 @@ fn the_status_machine_in_the_book_is_that_of_the_code() {
 
 #[test]
 fn the_life_cycle_in_the_book_is_that_of_the_code() {
-    let mut table = head("state", ["input", "next", "what is done"].into_iter());
+    let mut table = head("state", ["input", "next", "what is done", "where that fails"].into_iter());
     for state in State::ALL {
         for input in Input::ALL {
             let Ok((next, actions)) = step(state, input) else { continue };
             if next == state && actions.is_empty() {
                 continue;
             }
-            let actions: Vec<String> = actions.iter().map(ToString::to_string).collect();
-            table += &row(state, [input.to_string(), next.to_string(), actions.join(", ")].into_iter());
+            let done: Vec<String> = actions.iter().map(ToString::to_string).collect();
+            // Nothing can fail in taking back what others have written in their own memory.
+            let can_fail = actions.iter().filter(|action| **action != Action::Reclaim);
+            let fails: Vec<String> =
+                can_fail.map(|action| format!("{action}: {}", failed(state, input, *action))).collect();
+            let cells = [input.to_string(), next.to_string(), done.join(", "), fails.join(", ")];
+            table += &row(state, cells.into_iter());
         }
     }
     assert_is("book/src/protocol/lifecycle.md", &table);

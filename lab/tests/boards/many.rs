@@ -1,10 +1,10 @@
-//! Many remotes in one process.
+//! Many remotes in one process, with two devices each.
 
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use sidecore_backends::sandbox::{Process, Role};
-use sidecore_processor::{Ended, Event};
+use sidecore_processor::{Ended, Endpoint, Event};
 use sidecore_remoteproc::CrashKind;
 
 use crate::{Case, Place, SOON, message};
@@ -18,14 +18,21 @@ const REMOTES: usize = 64;
 const IDLE_CPU: Duration = Duration::from_millis(100);
 
 fn sixty_four(place: &Place) {
-    let remotes: Vec<_> = (0..REMOTES).map(|_| place.start("echo")).collect();
+    let remotes: Vec<_> = (0..REMOTES).map(|_| place.start("twins")).collect();
     let (all, idle) = (Barrier::new(REMOTES), Mutex::new(Duration::ZERO));
     std::thread::scope(|scope| {
         for (number, remote) in remotes.into_iter().enumerate() {
             let (all, idle) = (&all, &idle);
             scope.spawn(move || {
-                let echo = remote.open("rpmsg-echo");
-                (0..20).for_each(|round| remote.echo(echo, &message(round * 20, number)));
+                // On a device each.
+                let echoes = ["rpmsg-echo", "rpmsg-echo-beside"].map(|service| remote.open(service));
+                assert_eq!(echoes.map(Endpoint::device), [0, 1]);
+                let talk = || {
+                    for round in 0..20 {
+                        echoes.iter().for_each(|echo| remote.echo(*echo, &message(round * 20, number)));
+                    }
+                };
+                talk();
                 all.wait();
                 let before = cpu();
                 remote.processor.wait(Some(Duration::from_secs(1)));
@@ -40,7 +47,7 @@ fn sixty_four(place: &Place) {
                     assert!(remote.events().iter().any(is_it), "{:?}", remote.events());
                     return;
                 }
-                (0..20).for_each(|round| remote.echo(echo, &message(round * 20, number)));
+                talk();
                 let is_end = |event: &Event| matches!(event, Event::Ended(_) | Event::LinkBroken { .. });
                 assert!(!remote.events().iter().any(is_end), "{:?}", remote.events());
             });

@@ -6,9 +6,9 @@ use core::fmt;
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_rpmsg::Slot;
 use sidecore_virtio::transport::table;
-use sidecore_wire::resource_table::{Entry, FixedName, Table};
+use sidecore_wire::resource_table::{Entry, FixedName, Table, vdev};
 
-use crate::connection::{Connection, Wire};
+use crate::connection::{Connection, Storage, Wire};
 use crate::mailbox::MailSlot;
 use crate::platform::{Native, Platform, SharedMap};
 use crate::resources::TABLE_MAX;
@@ -40,6 +40,35 @@ impl<'s, P: Platform> Remote<'s, P> {
     /// Nothing that waiting helps against: [`Error::NoDevice`], [`Error::Device`].
     pub fn connect(self) -> Result<Connection<'s, P>, Error> {
         Connection::establish(self.base)
+    }
+
+    /// Hands `body` another remote beside this one: the image's second rpmsg device
+    /// ([`Resources::rpmsg_beside`](crate::Resources::rpmsg_beside)), whose rings have so many entries at most. Both connect for
+    /// themselves, and [`race`](crate::race) or [`join`](crate::join) serve both.
+    pub fn beside<const TO_HOST: usize, const TO_REMOTE: usize, T>(
+        self,
+        body: impl for<'b> FnOnce(Self, Remote<'b, P>) -> T,
+    ) -> T {
+        let (machine, table) = (self.base.machine, self.base.table);
+        let vdev = match self.second_device() {
+            Some(at) => table::Device::new(table, at).map_err(Error::Device),
+            None => Err(Error::NoDevice),
+        };
+        let storage = Storage::<P, TO_HOST, TO_REMOTE>::new();
+        let Storage { cancelled, slots, mail } = &storage;
+        body(self, Remote::new(Base { machine, table, vdev: &vdev, cancelled, slots, mail }))
+    }
+
+    /// Where in the table the second rpmsg device lies.
+    fn second_device(&self) -> Option<usize> {
+        let mut bytes = [0; TABLE_MAX];
+        let bytes = bytes.get_mut(..self.base.table.len())?;
+        self.base.table.read(0, bytes).ok()?;
+        let table = Table::parse(bytes).ok()?;
+        let devices = table.entries().flatten();
+        let mut devices = devices
+            .filter(|located| matches!(&located.entry, Entry::Vdev(vdev) if vdev.id == vdev::ID_RPMSG));
+        Some(devices.nth(1)?.offset as usize)
     }
 
     /// The memory that the image asked for under this name ([`Resources::carveout`](crate::Resources::carveout)); `None`

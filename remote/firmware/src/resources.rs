@@ -126,13 +126,31 @@ impl Resources {
     #[must_use]
     pub const fn rpmsg(mut self, device: Rpmsg) -> Self {
         assert!(self.rpmsg.is_none(), "an image offers one rpmsg device");
-        assert!(device.features >> 32 == 0, "a resource table has room for the low 32 feature bits");
         let start = self.len.next_multiple_of(4);
+        self = self.device(device, 0);
+        self.rpmsg = Some((start, device));
+        self
+    }
+
+    /// Offers a second rpmsg device, for [`Remote::beside`](crate::Remote::beside): with rings, buffers, endpoints and features
+    /// of its own, so that what happens on one link does not keep the other waiting.
+    ///
+    /// # Panics
+    /// There is no first one, or as for [`rpmsg`](Self::rpmsg).
+    #[must_use]
+    pub const fn rpmsg_beside(self, device: Rpmsg) -> Self {
+        assert!(self.rpmsg.is_some(), "the first rpmsg device comes first");
+        self.device(device, 3)
+    }
+
+    /// Adds a device and its rings; `notify` is the first of the three numbers of their own that they have.
+    const fn device(mut self, device: Rpmsg, notify: u32) -> Self {
+        assert!(device.features >> 32 == 0, "a resource table has room for the low 32 feature bits");
         let buffer_sizes = if device.buffers.is_some() { F_BUFSZ } else { 0 };
         let header = VdevHeader {
             id: vdev::ID_RPMSG,
             // Numbers of its own for the device and for each ring, as OpenAMP wants; Linux writes its own choice here.
-            notifyid: 0,
+            notifyid: notify,
             dfeatures: (device.features | buffer_sizes) as u32,
             gfeatures: 0,
             config_len: device.config_len() as u32,
@@ -141,8 +159,8 @@ impl Resources {
             reserved: [0; 2],
         };
         self = self.entry(&header.emit());
-        self = self.append(&ring(device.to_host, device.align, 1).emit());
-        self = self.append(&ring(device.to_remote, device.align, 2).emit());
+        self = self.append(&ring(device.to_host, device.align, notify + 1).emit());
+        self = self.append(&ring(device.to_remote, device.align, notify + 2).emit());
         let config_end = self.len + device.config_len();
         if let Some(sizes) = device.buffers {
             self = self.append(&RpmsgConfig::new(sizes.to_host, sizes.to_remote).emit());
@@ -150,7 +168,6 @@ impl Resources {
         // The epochs are zeros, as the room is.
         assert!(config_end <= ENTRIES_SIZE, "the entries of a resource table have at most 1024 bytes");
         self.len = config_end;
-        self.rpmsg = Some((start, device));
         self
     }
 
@@ -315,6 +332,10 @@ const fn copy(to: &mut [u8], at: usize, from: &[u8], len: usize) {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use sidecore_wire::features::EVENT_IDX;
     use sidecore_wire::resource_table::{Entry, Table};
 
@@ -331,6 +352,25 @@ mod tests {
         .vendor(200, b"abc")
         .carveout("frames", 0x4000)
         .trace(256);
+
+    #[test]
+    fn a_second_device_has_rings_and_numbers_of_its_own_and_the_first_stays_the_first() {
+        const BOTH: Resources =
+            Resources::DEFAULT.rpmsg_beside(Rpmsg { to_host: 8, to_remote: 4, ..Rpmsg::DEFAULT });
+        const BYTES: [u8; BOTH.table_len()] = BOTH.table();
+        let table = Table::parse(&BYTES).unwrap();
+        assert_eq!(table.findings().count(), 0);
+        let mut devices = Vec::new();
+        for located in table.entries().flatten() {
+            if let Entry::Vdev(vdev) = located.entry {
+                let rings = vdev.vrings().map(|ring| (ring.notifyid, ring.num)).collect::<Vec<_>>();
+                devices.push((located.offset as usize, vdev.notifyid, rings));
+            }
+        }
+        let [(first, 0, one), (_, 3, other)] = &devices[..] else { panic!("{devices:?}") };
+        assert_eq!((Some(*first), BOTH.to_host()), (BOTH.rpmsg_at(), 64));
+        assert_eq!((&one[..], &other[..]), (&[(1, 64), (2, 64)][..], &[(4, 8), (5, 4)][..]));
+    }
 
     #[test]
     fn a_table_has_all_its_entries_and_no_findings() {

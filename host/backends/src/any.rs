@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sidecore_mem::{DeviceAddr, Region, Window};
 use sidecore_os::Mapping;
-use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Waker};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Doorbell, Event, Memory, MemoryMap, Standing, Waker};
 
 use crate::qemu::{Qemu, QemuDoorbell};
 use crate::sandbox::{Sandbox, SandboxDoorbell};
@@ -119,6 +119,17 @@ impl Backend for Any {
 
     fn detach(&mut self) -> Result<(), BackendError> {
         on!(self, remote => remote.detach())
+    }
+
+    fn halt(&mut self) -> Result<Standing, BackendError> {
+        on!(self, remote => remote.halt())
+    }
+
+    fn resume(&mut self) -> Result<(), BackendError> {
+        match self {
+            Self::Sandbox(sandbox) => Backend::resume(&mut **sandbox),
+            Self::Qemu(qemu) => Backend::resume(&mut **qemu),
+        }
     }
 
     fn doorbell(&self) -> Self::Doorbell {

@@ -193,3 +193,21 @@ fn one_that_was_not_started_is_refused() {
     sandbox.start(&boot).unwrap();
     assert!(hold(&dir, "early").is_ok());
 }
+
+#[test]
+fn its_own_main_side_halts_it_and_lets_it_run_on() {
+    let dir = Dir::new();
+    let mut sandbox = run(dir.named("own"), counting);
+    for _ in 0..3 {
+        runs(&sandbox);
+        let standing = sandbox.halt().unwrap();
+        assert!(standing.pc.is_some() && standing.registers.is_some());
+        stands(&sandbox);
+        sandbox.resume().unwrap();
+    }
+    runs(&sandbox);
+    let error = sandbox.resume().unwrap_err().to_string();
+    assert!(error.contains("not halted"), "{error}");
+    sandbox.stop().unwrap();
+    assert!(sandbox.halt().is_err(), "it does not run");
+}

@@ -1,11 +1,11 @@
 //! Ctrl-C and its like: the first asks, the second does not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::{process, thread};
 
 use sidecore_processor::Waker;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::codes;
@@ -14,7 +14,11 @@ use crate::failure::Failure;
 /// Signals that ask the command to end. After the first there is time to stop the remote in good order; the second
 /// ends this process at once, and the remote with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Interrupts(Arc<AtomicI32>);
+pub(crate) struct Interrupts {
+    /// The first that came.
+    seen: Arc<AtomicI32>,
+    dump: Arc<AtomicBool>,
+}
 
 impl Interrupts {
     /// Catches them from now on; `waker` is used when the first one comes. Without `keys` Ctrl-C is none of them: it is
@@ -45,12 +49,32 @@ impl Interrupts {
         };
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(watch);
         thread.map_err(cannot)?;
-        Ok(Self(seen))
+        Ok(Self { seen, dump: Arc::default() })
+    }
+
+    /// Has SIGQUIT (Ctrl-\) ask for a dump from now on, and use `waker`.
+    pub(crate) fn catch_dump(&self, waker: Waker) -> Result<(), Failure> {
+        let cannot =
+            |error: std::io::Error| Failure::new(codes::SIGNALS, "cannot catch signals").because(error);
+        let (mut signals, wanted) = (Signals::new([SIGQUIT]).map_err(cannot)?, Arc::clone(&self.dump));
+        let watch = move || {
+            for _ in signals.forever() {
+                wanted.store(true, Ordering::Release);
+                waker.wake();
+            }
+        };
+        let thread = thread::Builder::new().name("dump signal".to_owned()).spawn(watch);
+        thread.map(drop).map_err(cannot)
+    }
+
+    /// Whether somebody has asked for a dump since the last time.
+    pub(crate) fn dump_is_wanted(&self) -> bool {
+        self.dump.swap(false, Ordering::AcqRel)
     }
 
     /// The exit code that the first of them asks for: 130 for Ctrl-C.
     pub(crate) fn exit_code(&self) -> Option<u8> {
-        let signal = self.0.load(Ordering::Acquire);
+        let signal = self.seen.load(Ordering::Acquire);
         (signal != 0).then(|| (128 + signal) as u8)
     }
 }

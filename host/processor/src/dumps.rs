@@ -20,7 +20,10 @@ use jiff::tz::TimeZone;
 use rustix::fs::FlockOperation;
 use sidecore_mem::Region;
 use sidecore_os::{Extent, Mapping};
-use sidecore_remoteproc::coredump::{CoreDump, Found, Piece, Told};
+use sidecore_remoteproc::coredump::{CoreDump, Found, Include, Piece, Told};
+use sidecore_remoteproc::{Backend, RemoteError};
+
+use crate::processor::Processor;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,6 +245,21 @@ impl Stored {
         self.open()?.take(Told::ENOUGH as u64).read_to_end(&mut head)?;
         Told::parse(&head)
             .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it is no core dump of sidecore's"))
+    }
+}
+
+impl<B: Backend> Processor<B> {
+    /// A dump of the remote while it runs: see [`Remote::dump_running`](sidecore_remoteproc::Remote::dump_running).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn dump_running<T>(
+        &self,
+        include: Include,
+        facts: &[(&str, &str)],
+        write: impl FnOnce(&CoreDump<B::Owner>) -> T,
+    ) -> Result<T, RemoteError> {
+        self.remote.borrow_mut().dump_running(include, facts, write)
     }
 }
 

@@ -33,7 +33,7 @@ mod testing;
 
 pub use backend::{
     Access, Backend, BackendError, Boot, Crash, CrashKind, Doorbell, Event, Memory, MemoryMap, Registers,
-    Waker,
+    Standing, Waker,
 };
 pub use finding::{Finding, Severity};
 pub use firmware::{Firmware, FirmwareError};

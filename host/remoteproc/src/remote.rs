@@ -9,7 +9,6 @@ use core::time::Duration;
 use sidecore_mem::{DeviceAddr, MapError, Region};
 use sidecore_wire::resource_table::Table;
 
-use crate::coredump::{CoreDump, CoreDumpError, Include, Subject};
 use crate::firmware::{Firmware, Machine};
 use crate::held::Held;
 use crate::lifecycle::{Action, Input, State, failed, step};
@@ -18,6 +17,7 @@ use crate::resource::{Options, Plan, Resources, Vdev};
 use crate::trace::{TraceBuffer, read_trace};
 use crate::{Backend, BackendError, Boot, Crash, Event, Memory};
 
+mod dump;
 mod ends;
 mod error;
 
@@ -266,31 +266,6 @@ impl<B: Backend> Remote<B> {
         let trace = self.traces().get(number).ok_or(RemoteError::NoTrace { number })?;
         let text = read_trace(self.backend.memories(), trace);
         text.map_err(|error| RemoteError::TraceUnreadable { name: trace.name.clone(), error })
-    }
-
-    /// The remote as a core dump, with `facts` added to what is known of its crash: keys and values, for whoever reads it.
-    /// Meant for one that has crashed; the memories of one that runs change while they are written.
-    ///
-    /// # Errors
-    /// It has no memories, or it is not known what kind of processor it is.
-    pub fn core_dump(
-        &self,
-        include: Include,
-        facts: &[(&str, &str)],
-    ) -> Result<CoreDump<B::Owner>, CoreDumpError> {
-        let crash = self.crash.as_ref();
-        let image = self.image.as_ref();
-        let of_registers = || crash?.registers.as_ref()?.machine();
-        let machine = image.map(|image| image.machine).or_else(of_registers);
-        let subject = Subject {
-            machine: machine.ok_or(CoreDumpError::NoMachine)?,
-            flags: image.map_or(0, |image| image.flags),
-            build_id: image.and_then(|image| image.build_id.as_deref()),
-            crash,
-            registers: None,
-            facts,
-        };
-        CoreDump::new(&subject, &self.backend.whole(), self.memories(), include)
     }
 
     /// The resource table as it was loaded, with all addresses. The remote may have changed its own copy since.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sidecore_mem::{DeviceAddr, Window};
 use sidecore_os::Mapping;
-use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Standing, Waker};
 
 use super::doorbell::QemuDoorbell;
 use super::emulator::Emulator;
@@ -131,6 +131,16 @@ impl Backend for Qemu {
         self.findings.clear();
         self.end = None;
         self.state = State::Offline;
+    }
+
+    fn halt(&mut self) -> Result<Standing, BackendError> {
+        self.pause()?;
+        let Self { emulator: Some(emulator), config, .. } = self else { return Err(super::nobody()) };
+        Ok(emulator.standing(&config.board))
+    }
+
+    fn resume(&mut self) -> Result<(), BackendError> {
+        Qemu::resume(self)
     }
 
     fn doorbell(&self) -> Self::Doorbell {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sidecore_mem::DeviceAddr;
 use sidecore_os::{End, SharedMemory, Tied};
-use sidecore_remoteproc::{BackendError, Boot, Crash, Event};
+use sidecore_remoteproc::{BackendError, Boot, Crash, Event, Standing};
 
 use super::beside::Beside;
 use super::board::{Board, Start};
@@ -257,12 +257,18 @@ impl Emulator {
     /// Halts the machine and looks at the registers, as far as that is possible.
     pub(super) fn post_mortem(&mut self, board: &Board, crash: &mut Crash) {
         self.quiet();
+        let standing = self.standing(board);
+        crash.pc = crash.pc.or(standing.pc);
+        crash.registers = standing.registers;
+    }
+
+    /// The registers of a machine that is halted, as far as that is possible.
+    pub(super) fn standing(&mut self, board: &Board) -> Standing {
         let process = board.emulator.debug_process;
         let port = self.debug_port.get_mut().as_mut();
-        let Some(Ok(bytes)) = port.map(|port| port.registers(process)) else { return };
+        let Some(Ok(bytes)) = port.map(|port| port.registers(process)) else { return Standing::default() };
         let (pc, registers) = registers(board.core, &bytes);
-        crash.pc = crash.pc.or(pc);
-        crash.registers = registers;
+        Standing { pc, registers }
     }
 
     /// What firmware that ended wrote to its standard error by semihosting, which lies among the emulator's own words.

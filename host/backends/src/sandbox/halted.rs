@@ -9,7 +9,7 @@ use sidecore_mem::{DeviceAddr, Region, Window};
 use sidecore_os::{Mapping, SharedMemory, poll_until};
 use sidecore_remoteproc::coredump::{CoreDump, CoreDumpError, Include, Subject};
 use sidecore_remoteproc::firmware::Machine;
-use sidecore_remoteproc::{BackendError, Event, Memory};
+use sidecore_remoteproc::{BackendError, Event, Memory, Standing};
 
 use super::client::{Client, lost, system};
 use super::estate::slice;
@@ -56,6 +56,11 @@ impl Halted {
     /// The address of the instruction that comes next, where the remote stood still before it ended.
     pub fn pc(&self) -> Option<DeviceAddr> {
         self.told.pc
+    }
+
+    /// That, and its registers.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { pc: self.told.pc, registers: self.told.registers.clone() }
     }
 
     /// All of it as a core dump, to be written as long as this lives; `facts` are added to what is known of it.

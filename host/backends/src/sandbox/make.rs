@@ -97,6 +97,7 @@ impl Sandbox {
             joined,
             waker: Arc::new(waker),
             kicks: 0,
+            halted: None,
             findings: Default::default(),
         })
     }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use sidecore_mem::{DeviceAddr, Region};
 use sidecore_os::{Channel, EventFd, Joined, Mapping, poll_until};
-use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Waker};
+use sidecore_remoteproc::{Backend, BackendError, Boot, Event, Memory, MemoryMap, Standing, Waker};
 
 pub use self::config::{Config, Confinement, Lifetime, Logged};
 pub use self::estate::SandboxDoorbell;
@@ -103,6 +103,8 @@ pub struct Sandbox {
     /// Rung by whoever ends a wait from another thread.
     waker: Arc<EventFd>,
     kicks: u32,
+    /// Holds the remote while it is halted.
+    halted: Option<Halted>,
     /// Findings about the runtime directory, then those of the start.
     findings: (Vec<String>, Vec<String>),
 }
@@ -373,6 +375,22 @@ impl Backend for Sandbox {
                 Ok(())
             }
             _ => Err(self.confused()),
+        }
+    }
+
+    /// Through the runtime directory, as anybody else would: one without a socket there cannot be halted.
+    fn halt(&mut self) -> Result<Standing, BackendError> {
+        self.expect_state("halt", State::Running)?;
+        let halted = Halted::hold(&self.name, self.asked_dir.as_deref())?;
+        let standing = halted.standing();
+        self.halted = Some(halted);
+        Ok(standing)
+    }
+
+    fn resume(&mut self) -> Result<(), BackendError> {
+        match self.halted.take() {
+            Some(_) => Ok(()),
+            None => Err(BackendError::WrongState { operation: "resume", state: "not halted" }),
         }
     }
 

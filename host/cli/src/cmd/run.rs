@@ -81,7 +81,8 @@ pub(crate) struct Args {
     /// called `journal`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) log: Option<OsString>,
-    /// Keep a core dump if it crashes, for `sidecore dump`; in the usual place or in a directory
+    /// Keep a core dump if it crashes, for `sidecore dump`, in the usual place or in a directory; and whenever SIGQUIT
+    /// (Ctrl-\) asks for one of it as it runs
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "", value_hint = ValueHint::DirPath)]
     pub(super) dump: Option<OsString>,
     /// Which memories a dump has: all, or those alone that the firmware may write, for the rest is in its file
@@ -140,6 +141,9 @@ pub(super) fn attend(
     processor.offer(echo::offer());
     processor.offer(discard::offer());
 
+    if args.dump.is_some() && args.debug == Debug::No {
+        interrupts.catch_dump(processor.waker())?;
+    }
     processor.start().map_err(|error| remote::remote(&image, &error))?;
     let debugger = debug(&processor)?;
     Session::new(args, image, processor, traces, unwritten, debugger).attend(&interrupts)
@@ -243,6 +247,9 @@ impl<'a> Session<'a> {
                 self.take(&event)?;
             }
             self.tell_repeated();
+            if interrupts.dump_is_wanted() && self.processor.ended().is_none() {
+                self.dump_running();
+            }
             if let Some(ended) = self.processor.ended() {
                 self.traces.iter_mut().for_each(|traces| traces.end(&ended));
                 if matches!(ended, Ended::Crashed(_)) && self.restart(interrupts)? {

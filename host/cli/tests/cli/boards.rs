@@ -2,14 +2,17 @@
 //!
 //! `cargo xtask images --all` builds them. A board without images, or without its emulator, is told as not run.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bench::{Place, sidecore};
+use crate::bench::{Place, plain, sidecore};
 
 /// A board with images for it.
 pub(crate) struct Board {
@@ -188,6 +191,51 @@ fn a_dump_from_every_board_leads_a_debugger_to_the_crash() {
         );
         assert!(stdout.contains("crash::main"), "{}: its caller: {output:?}", board.on);
     });
+}
+
+#[test]
+fn a_dump_is_taken_of_firmware_that_runs_on_every_board_and_it_runs_on() {
+    let place = Place::new();
+    taken_while_it_runs(&place, "sandbox", "cat".as_ref());
+    on_every_board(|board| taken_while_it_runs(&place, &board.on, board.images.join("cat").as_os_str()));
+}
+
+fn taken_while_it_runs(place: &Place, on: &str, image: &OsStr) {
+    let dumps = place.path().join("dumps");
+    let mut run = plain();
+    run.env("XDG_RUNTIME_DIR", place.path()).args(["run", "--on", on]);
+    run.arg(format!("--dump={}", dumps.display())).arg(image);
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
+    for round in 0..3 {
+        writeln!(stdin, "round {round}").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), format!("round {round}"), "{on}");
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::QUIT).unwrap();
+        let told = notes.next().unwrap().unwrap();
+        let id = told
+            .strip_prefix("sidecore: kept a dump: sidecore dump gdb ")
+            .unwrap_or_else(|| panic!("{on}: {told}"));
+        let mut info = sidecore();
+        let info = info.arg("dump").arg("--dumps").arg(&dumps).args(["info", id, "--json"]).output().unwrap();
+        let info: Value = serde_json::from_slice(&info.stdout).unwrap();
+        let told = &info["told"];
+        assert_eq!(
+            (&told["registers"], &told["facts"]["state"]),
+            (&true.into(), &"running".into()),
+            "{on}: {info}"
+        );
+        assert!(told["facts"]["pc"].is_string(), "{on}: {info}");
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{on}: {:?}", notes.next());
+    let mut gdb = sidecore();
+    gdb.arg("dump").arg("--dumps").arg(&dumps).args(["gdb", "--", "-batch", "-ex", "bt"]);
+    let output = gdb.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_there = !String::from_utf8_lossy(&output.stderr).contains("cannot start a debugger");
+    assert!(!is_there || text.contains("sidecore_firmware"), "{on}: where it waits: {output:?}");
 }
 
 /// This tree, in which the SDK is.

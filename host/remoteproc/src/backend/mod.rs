@@ -13,7 +13,7 @@ use sidecore_mem::{AddressMap, DeviceAddr, Region, Window};
 
 mod report;
 
-pub use report::{BackendError, Crash, CrashKind, Event, Registers};
+pub use report::{BackendError, Crash, CrashKind, Event, Registers, Standing};
 
 /// The memories of a remote that the main side can reach, by device address.
 pub type MemoryMap<O> = AddressMap<O, { crate::MAX_MEMORIES }>;
@@ -120,6 +120,22 @@ pub trait Backend {
     /// The kind cannot run a remote without its main side.
     fn detach(&mut self) -> Result<(), BackendError> {
         Err(BackendError::Unsupported { operation: "detach" })
+    }
+
+    /// Has a remote that runs stand still wherever it is, until [`resume`](Self::resume). Nothing is heard of it meanwhile.
+    ///
+    /// # Errors
+    /// The kind cannot hold a remote, this one does not run, or its executor is gone. It runs on then.
+    fn halt(&mut self) -> Result<Standing, BackendError> {
+        Err(BackendError::Unsupported { operation: "halt" })
+    }
+
+    /// Lets a remote that was [halted](Self::halt) run on.
+    ///
+    /// # Errors
+    /// It was not, or its executor is gone.
+    fn resume(&mut self) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { operation: "resume" })
     }
 
     /// A handle that rings the remote's doorbell.

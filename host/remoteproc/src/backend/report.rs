@@ -98,6 +98,15 @@ pub struct Registers {
     pub bytes: Vec<u8>,
 }
 
+/// Where a remote stands that was halted, as far as that can be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Address of the next instruction.
+    pub pc: Option<DeviceAddr>,
+    /// Its registers.
+    pub registers: Option<Registers>,
+}
+
 /// Why a backend could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -6,6 +6,7 @@ use sidecore_mem::{DeviceAddr, MapError};
 
 use crate::BackendError;
 use crate::codes::{self, Code};
+use crate::coredump::CoreDumpError;
 use crate::firmware::FirmwareError;
 use crate::lifecycle::{Refused, State};
 use crate::resource::PlanError;
@@ -32,6 +33,15 @@ pub enum RemoteError {
         /// What it is.
         state: State,
     },
+    /// What does not run cannot be halted.
+    #[error("cannot halt: the remote is {state}")]
+    NotHalted {
+        /// What it is.
+        state: State,
+    },
+    /// It cannot be described by a core dump.
+    #[error(transparent)]
+    Dump(#[from] CoreDumpError),
     /// Nobody knows where the resource table of a remote lies that runs already.
     #[error("cannot attach: it is not known where the remote's resource table lies")]
     NoTable,
@@ -71,7 +81,8 @@ impl RemoteError {
             Self::Plan(error) => error.code(),
             Self::Backend(error) => error.code(),
             Self::Refused(refused) => refused.code(),
-            Self::NotRunning { .. } => codes::REFUSED,
+            Self::NotRunning { .. } | Self::NotHalted { .. } => codes::REFUSED,
+            Self::Dump(error) => error.code(),
             Self::NoFirmware => codes::NO_FIRMWARE,
             Self::NoTable | Self::TableUnreadable { .. } => codes::TABLE_NOT_FOUND,
             Self::NoTrace { .. } | Self::TraceUnreadable { .. } => codes::NO_TRACE,

@@ -7,6 +7,7 @@ use sidecore_wire::resource_table::{ADDR_ANY, Entry};
 use super::*;
 use crate::CrashKind;
 use crate::codes::{self, Code};
+use crate::coredump::Include;
 use crate::firmware::Class;
 use crate::testing::{DATA, Elf, Mock, TEXT, ring, table};
 
@@ -316,4 +317,21 @@ fn findings_about_the_firmware_are_in_the_log() {
         })
         .collect();
     assert_eq!(found, [codes::SEGMENT_RWX, codes::NO_TABLE]);
+}
+
+#[test]
+fn what_does_not_run_or_cannot_be_halted_is_not_dumped_as_it_runs() {
+    let mut remote = loaded();
+    let dumped = |remote: &mut Remote<Mock>| remote.dump_running(Include::All, &[], |dump| dump.len());
+    let error = dumped(&mut remote).unwrap_err();
+    assert_eq!(error, RemoteError::NotHalted { state: State::Offline });
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (codes::REFUSED, "cannot halt: the remote is offline")
+    );
+    remote.start().unwrap();
+    let error = dumped(&mut remote).unwrap_err();
+    assert_eq!(error, BackendError::Unsupported { operation: "halt" }.into());
+    assert_eq!(remote.state(), State::Running);
+    assert!(remote.core_dump(Include::All, &[]).is_ok());
 }

@@ -1,7 +1,6 @@
 //! What is told, kept and done when firmware crashes.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, absolute};
@@ -44,8 +43,8 @@ impl Session<'_> {
         if crash.kind == CrashKind::SemihostingCall && !self.args.semihosting {
             explain.insert_str(0, "next: --semihosting answers such calls, for firmware that you trust\n  ");
         }
-        let dump = self.args.dump.as_deref();
-        let dump = dump.map(|place| self.dump(place, report.place.as_deref(), trace.as_deref()));
+        let dump = self.args.dump.as_ref();
+        let dump = dump.map(|_| self.dump(report.place.as_deref(), trace.as_deref()));
         let next = match dump {
             None => explain,
             Some(Err(failure)) => format!("no dump[{}]: {failure}\n  {explain}", codes::DUMP),
@@ -91,29 +90,54 @@ impl Session<'_> {
         Ok(false)
     }
 
+    /// Keeps a dump of the remote as it runs, and lets it run on.
+    pub(super) fn dump_running(&self) {
+        let trace = self.processor.remote().read_trace(0).ok();
+        let mut facts = self.facts(None, trace.as_deref());
+        facts.push(("state", "running".to_owned()));
+        let write = |dump: &CoreDump<Arc<Mapping>>| save(&self.store()?, &self.image.name, dump);
+        let dumped = self.processor.dump_running(self.args.dump_memory.into(), &borrowed(&facts), write);
+        match dumped.unwrap_or_else(|error| Err(cannot(&error))) {
+            Ok(id) => note(&format_args!("kept a dump: sidecore dump gdb {id}")),
+            Err(failure) => note(&format_args!("warning[{}]: {failure}", codes::DUMP)),
+        }
+    }
+
     /// A core dump, and where it is to be kept.
     fn dump(
         &self,
-        place: &OsStr,
         function: Option<&str>,
         trace: Option<&str>,
     ) -> Result<(Store, CoreDump<Arc<Mapping>>), Failure> {
-        let place = Some(Path::new(place)).filter(|place| !place.as_os_str().is_empty());
-        let store = super::super::dump::store(place)?;
+        let facts = self.facts(function, trace);
+        let dump = self.processor.remote().core_dump(self.args.dump_memory.into(), &borrowed(&facts));
+        Ok((self.store()?, dump.map_err(|error| cannot(&error))?))
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        let place = self.args.dump.as_deref().map(Path::new);
+        super::super::dump::store(place.filter(|place| !place.as_os_str().is_empty()))
+    }
+
+    /// What a dump tells of the remote besides its crash.
+    fn facts(&self, function: Option<&str>, trace: Option<&str>) -> Vec<(&'static str, String)> {
         let file = match self.image.bytes {
             Cow::Borrowed(_) => self.image.name.clone(),
             Cow::Owned(_) => absolute(&self.args.image).unwrap_or_default().to_string_lossy().into_owned(),
         };
-        let on = self.args.on.to_string();
-        let mut facts = vec![("image", &*self.image.name), ("file", &file), ("on", &on)];
-        facts.extend(function.map(|function| ("place", function)));
+        let mut facts =
+            vec![("image", self.image.name.clone()), ("file", file), ("on", self.args.on.to_string())];
+        facts.extend(function.map(|function| ("place", function.to_owned())));
         // The end of it tells most.
         let trace = trace.unwrap_or_default();
         let trace = &trace[trace.ceil_char_boundary(trace.len().saturating_sub(TRACE_KEPT))..];
-        facts.extend(Some(("trace", trace)).filter(|_| !trace.is_empty()));
-        let dump = self.processor.remote().core_dump(self.args.dump_memory.into(), &facts);
-        Ok((store, dump.map_err(|error| cannot(&error))?))
+        facts.extend(Some(("trace", trace.to_owned())).filter(|_| !trace.is_empty()));
+        facts
     }
+}
+
+fn borrowed<'f>(facts: &'f [(&'static str, String)]) -> Vec<(&'f str, &'f str)> {
+    facts.iter().map(|(key, value)| (*key, &**value)).collect()
 }
 
 /// What the dump is called.

@@ -9,4 +9,8 @@ fn main() {
     for argument in arguments.split_whitespace() {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
+    // The format strings of `defmt`, in a section that is not loaded. Behind the script that says where all else lies.
+    if env::var_os("CARGO_FEATURE_DEFMT").is_some() {
+        println!("cargo::rustc-link-arg-bin=logs=-Tdefmt.x");
+    }
 }

@@ -4,6 +4,7 @@ mod builtin;
 mod cmd;
 mod codes;
 mod debugger;
+mod defmt;
 mod failure;
 mod image;
 mod interrupts;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // This executable is also every warden and every sandboxed remote.
     sidecore_backends::sandbox::hook();
+    // And what decodes frames of firmware.
+    defmt::hook();
     // A file that may not grow (`ulimit -f`) is an error of whoever writes it, and not the end of everything. Where this
     // cannot be had it is as everywhere else.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default());

@@ -99,6 +99,9 @@ macro_rules! bare {
 #[derive(Clone, Copy)]
 pub struct Image {
     rpmsg_at: Option<usize>,
+    /// Where the buffer for frames of `defmt` is, and how long.
+    #[cfg(feature = "defmt")]
+    defmt_at: Option<(usize, usize, usize)>,
     table: fn() -> Region,
     trace: &'static Trace,
     run: fn(&Image, Native) -> i32,
@@ -113,12 +116,26 @@ impl Image {
         trace: &'static Trace,
         main: fn(Remote<'_>) -> i32,
     ) -> Self {
-        Self { rpmsg_at: resources.rpmsg_at(), table, trace, run: run::<TO_HOST, TO_REMOTE>, main }
+        Self {
+            rpmsg_at: resources.rpmsg_at(),
+            #[cfg(feature = "defmt")]
+            defmt_at: resources.defmt_at(),
+            table,
+            trace,
+            run: run::<TO_HOST, TO_REMOTE>,
+            main,
+        }
     }
 
     /// Runs the image on its platform; gives the exit code.
     pub fn run(&self, platform: Native) -> i32 {
         TRACE.publish(self.trace);
+        #[cfg(feature = "defmt")]
+        if let Some((trace_at, words_at, len)) = self.defmt_at {
+            let place = crate::platform::defmt::Place { trace_at, words_at, len };
+            // Without a buffer frames go nowhere.
+            let _ = crate::platform::defmt::begin(&platform, &(self.table)(), place);
+        }
         (self.run)(self, platform)
     }
 }

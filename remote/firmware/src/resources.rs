@@ -30,6 +30,8 @@ pub struct Resources {
     trace_len: usize,
     /// The rpmsg device, and where in `entries` it begins.
     rpmsg: Option<(usize, Rpmsg)>,
+    /// The buffer for frames of `defmt`, and where in `entries` it and its words begin.
+    defmt: Option<(usize, usize, usize)>,
 }
 
 const MAX_ENTRIES: usize = 16;
@@ -100,6 +102,7 @@ impl Resources {
             count: 0,
             trace_len: 0,
             rpmsg: None,
+            defmt: None,
         }
         .entry(&Trace { da: 0, len: 0, reserved: 0, name: name("trace0") }.emit())
         .entry(&TraceWords { flags: TRACE_FLAGS, ..EMPTY_WORDS }.emit())
@@ -117,6 +120,24 @@ impl Resources {
         self.trace_len = len;
         let trace = Trace { da: 0, len: len as u32, reserved: 0, name: name("trace0") }.emit();
         self.put(0, &trace)
+    }
+
+    /// Has a buffer for frames of the `defmt` crate, of a length in bytes that is a power of two; at most one. The main side
+    /// places it, and decodes the frames with what the image's file says of them.
+    ///
+    /// # Panics
+    /// There is one already, or its length is another.
+    #[must_use]
+    pub const fn defmt(mut self, len: usize) -> Self {
+        assert!(self.defmt.is_none(), "an image has one buffer for frames of defmt");
+        let counts = len <= TraceWords::MAX_LEN as usize && TraceWords::can_count(len as u32);
+        assert!(counts, "the length of a trace buffer is a power of two, from 2 bytes to 128 MiB");
+        let (trace, start) = (self.count as u32, self.len.next_multiple_of(4));
+        self = self.entry(&Trace { da: ADDR_ANY, len: len as u32, reserved: 0, name: name(DEFMT) }.emit());
+        let words = self.len.next_multiple_of(4);
+        self = self.entry(&TraceWords { trace, flags: TRACE_FLAGS, ..EMPTY_WORDS }.emit());
+        self.defmt = Some((start, words, len));
+        self
     }
 
     /// Offers an rpmsg device; at most one.
@@ -216,6 +237,15 @@ impl Resources {
         self.entries_at() + self.starts[1]
     }
 
+    /// Offsets in the table of the buffer for frames of `defmt` and of its words, and its length.
+    #[must_use]
+    pub const fn defmt_at(&self) -> Option<(usize, usize, usize)> {
+        match self.defmt {
+            Some((start, words, len)) => Some((self.entries_at() + start, self.entries_at() + words, len)),
+            None => None,
+        }
+    }
+
     /// Offset in the table of the rpmsg device.
     #[must_use]
     pub const fn rpmsg_at(&self) -> Option<usize> {
@@ -298,6 +328,9 @@ impl Default for Resources {
         Self::DEFAULT
     }
 }
+
+/// What the buffer for frames of `defmt` is called: readers know it by this name.
+const DEFMT: &str = "defmt";
 
 /// Bytes of a trace buffer's words.
 pub const TRACE_WORDS: usize = TraceWords::SIZE;
@@ -440,5 +473,19 @@ mod tests {
     #[should_panic(expected = "a power of two")]
     fn a_trace_that_cannot_be_counted_is_refused() {
         let _ = Resources::new().trace(3000);
+    }
+
+    #[test]
+    fn a_buffer_for_frames_is_placed_by_the_main_side_and_has_words_of_its_own() {
+        const FRAMES: Resources = Resources::DEFAULT.defmt(512);
+        const BYTES: [u8; FRAMES.table_len()] = FRAMES.table();
+        let entries: Vec<_> = Table::parse(&BYTES).unwrap().entries().map(|entry| entry.unwrap()).collect();
+        let [.., trace, words] = &entries[..] else { panic!("five entries") };
+        assert_eq!(FRAMES.defmt_at(), Some((trace.offset as usize, words.offset as usize, 512)));
+        let Entry::Trace(entry) = trace.entry else { panic!("a trace") };
+        assert_eq!((entry.da, entry.len, entry.name.as_bytes()), (ADDR_ANY, 512, &b"defmt"[..]));
+        let Entry::Vendor { kind, bytes } = words.entry else { panic!("words") };
+        assert_eq!(TraceWords::parse(kind, bytes).unwrap().unwrap().trace, trace.index);
+        assert_eq!(Resources::DEFAULT.defmt_at(), None);
     }
 }

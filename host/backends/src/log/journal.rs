@@ -51,7 +51,9 @@ impl Journal {
     fn send(&self, record: &Record) -> io::Result<()> {
         let (message, priority) = match &record.what {
             What::Text(text) => (text.clone(), INFO),
-            What::Lost(_) | What::Note(_) => (record.what.to_string().trim_start().to_owned(), WARNING),
+            What::Frame(_) | What::Lost(_) | What::Note(_) => {
+                (record.what.to_string().trim_start().to_owned(), WARNING)
+            }
         };
         let mut fields = vec![
             ("MESSAGE", message),

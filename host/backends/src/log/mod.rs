@@ -6,8 +6,11 @@
 //! ```text
 //! 2026-11-21T20:15:00.123456Z trace0: listening on rpmsg-echo
 //! 2026-11-21T20:15:02.000017Z trace0 -- 1234 bytes lost --
+//! 2026-11-21T20:15:03.000017Z defmt = 037e
 //! 2026-11-21T20:15:09.500000Z remote -- exited with code 0 --
 //! ```
+//!
+//! (A frame of the `defmt` crate stands as it is, in hexadecimal digits: what it says is in the firmware's file.)
 //!
 //! Text of a remote is never taken for a note: a name has neither colons nor blanks.
 
@@ -56,6 +59,8 @@ pub struct Record {
 pub enum What {
     /// What the firmware wrote.
     Text(String),
+    /// A frame of the `defmt` crate.
+    Frame(Vec<u8>),
     /// So many bytes were overwritten before they were read.
     Lost(u64),
     /// What else there is to say.
@@ -68,6 +73,7 @@ impl Record {
     pub fn of(trace: &str, line: &Line) -> Record {
         let what = match line {
             Line::Text(text) => What::Text(text.clone()),
+            Line::Frame(bytes) => What::Frame(bytes.clone()),
             Line::Lost(Lost::Bytes(bytes)) => What::Lost(*bytes),
             Line::Lost(lost) => What::Note(lost.to_string()),
             Line::Trouble(trouble) => What::Note(trouble.to_string()),
@@ -87,7 +93,7 @@ impl Record {
         let what = match what {
             What::Text(text) => What::Text(one_line(text)),
             What::Note(text) => What::Note(one_line(text)),
-            What::Lost(bytes) => What::Lost(bytes),
+            What::Frame(_) | What::Lost(_) => what,
         };
         Record { time: Timestamp::now(), trace: trace.chars().map(plain).collect(), what }
     }
@@ -100,6 +106,7 @@ impl Record {
         let (trace, rest) = rest.split_at(end);
         let what = match rest.strip_prefix(": ") {
             Some(text) => What::Text(text.to_owned()),
+            None if let Some(digits) = rest.strip_prefix(" = ") => What::Frame(bytes(digits)?),
             None => {
                 let note = rest.strip_prefix(" -- ")?.strip_suffix(" --")?;
                 match lost(note) {
@@ -121,6 +128,16 @@ fn one_line(text: String) -> String {
     }
 }
 
+/// The bytes that hexadecimal digits stand for.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some((16 * char::from(*high).to_digit(16)? + char::from(*low).to_digit(16)?) as u8),
+        _ => None,
+    };
+    pairs.map(byte).collect()
+}
+
 /// The number of a note about lost bytes.
 fn lost(note: &str) -> Option<u64> {
     let bytes = note.split(' ').next()?.parse().ok()?;
@@ -140,6 +157,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             What::Text(text) => write!(f, ": {text}"),
+            What::Frame(bytes) => write!(f, " = {}", Line::Frame(bytes.clone())),
             What::Lost(bytes) => write!(f, " -- {} --", Lost::Bytes(*bytes)),
             What::Note(note) => write!(f, " -- {note} --"),
         }
@@ -157,6 +175,7 @@ mod tests {
         let lines = [
             Line::Text("listening: -- 5 bytes lost --".into()),
             Line::Text(String::new()),
+            Line::Frame(vec![0, 0x7F, 0xFF]),
             Line::Lost(Lost::Bytes(1)),
             Line::Lost(Lost::Bytes(1234)),
             Line::Lost(Lost::Unknown),
@@ -185,6 +204,8 @@ mod tests {
             "2026-11-21T20:15:00Z trace0:no blank",
             "2026-11-21T20:15:00Z trace0 -- a note",
             "2026-11-21T20:15:00Z trace0 --",
+            "2026-11-21T20:15:00Z trace0 = 123",
+            "2026-11-21T20:15:00Z trace0 = 1g",
             "yesterday trace0: text",
         ] {
             assert_eq!(Record::parse(line), None, "{line}");

@@ -5,7 +5,8 @@ mod since;
 mod tail;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use sidecore_backends::log::{What, file_name};
+use sidecore_remoteproc::trace::Line;
 
 pub(super) use kernel::Traces;
 
 use super::attach::SANDBOX;
 use crate::codes;
+use crate::defmt::Decoder;
 use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
 use crate::kernel::Place;
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let since =
         since.map_err(|why| Failure::new(codes::LOGS, "cannot tell since when").because(why).status(2))?;
     let zone = now.time_zone().clone();
-    let mut show = Show { args, since, zone, kept: VecDeque::new(), is_new: false };
+    let mut show = Show { args, since, zone, kept: VecDeque::new(), is_new: false, decoder: None };
     match args.remote.strip_prefix(SANDBOX) {
         Some(name) => sandbox(args, name, &mut show),
         None => kernel::run(args, &args.place.find(&args.remote)?, &mut show),
@@ -78,6 +81,7 @@ fn sandbox(args: &Args, name: &str, show: &mut Show<'_>) -> Outcome {
             .because("there is neither $XDG_STATE_HOME nor $HOME")
     })?;
     let cannot = |error| Failure::new(codes::LOGS, format!("cannot read {}", path.display())).because(error);
+    show.decoder = fs::read(firmware(&path)).ok().and_then(|file| Decoder::new(&file));
     let mut tail = tail::Tail::new(path.clone());
     follow(args, show, |show| {
         let mut shown = Ok(());
@@ -100,8 +104,13 @@ fn sandbox(args: &Args, name: &str, show: &mut Show<'_>) -> Outcome {
 }
 
 /// The log of the sandbox of this name; none where there is no place for it, or the name is none.
-fn file(name: &str) -> Option<PathBuf> {
+pub(super) fn file(name: &str) -> Option<PathBuf> {
     Some(state::directory("logs")?.join(file_name(&name.replace('/', "_"))))
+}
+
+/// Where the firmware is kept whose frames are in this log: they say nothing without it.
+pub(super) fn firmware(log: &Path) -> PathBuf {
+    log.with_extension("elf")
 }
 
 /// Shows what `look` finds, once or until somebody has seen enough.
@@ -133,6 +142,8 @@ struct Show<'a> {
     kept: VecDeque<String>,
     /// Whether what was there has been shown.
     is_new: bool,
+    /// Of firmware that logs by `defmt`.
+    decoder: Option<Decoder>,
 }
 
 impl Show<'_> {
@@ -141,6 +152,10 @@ impl Show<'_> {
         if self.since.is_some_and(|since| time.is_none_or(|time| time < since)) {
             return Ok(());
         }
+        let what = match (what, &mut self.decoder) {
+            (What::Frame(frame), Some(decoder)) => What::Text(decoder.decode(&frame)),
+            (what, _) => what,
+        };
         let line = match self.args.json {
             true => self.json(time, &trace, what)?,
             false => self.text(time, &trace, &what),
@@ -176,7 +191,7 @@ impl Show<'_> {
 
     fn json(&self, time: Option<Timestamp>, trace: &str, what: What) -> Result<String, Failure> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct Object<'a> {
             schema: &'static str,
             time: Option<String>,
             remote: &'a str,
@@ -188,16 +203,18 @@ impl Show<'_> {
         #[serde(rename_all = "lowercase")]
         enum Said {
             Text(String),
+            Frame(String),
             Lost(u64),
             Note(String),
         }
         let what = match what {
             What::Text(text) => Said::Text(text),
+            What::Frame(bytes) => Said::Frame(Line::Frame(bytes).to_string()),
             What::Lost(bytes) => Said::Lost(bytes),
             What::Note(note) => Said::Note(note),
         };
         let time = time.map(|time| format!("{time:.6}"));
-        let line = Line { schema: "sidecore.logs/1", time, remote: &self.args.remote, trace, what };
+        let line = Object { schema: "sidecore.logs/1", time, remote: &self.args.remote, trace, what };
         let text = serde_json::to_string(&line).map_err(|error| Failure::output(error.into()))?;
         Ok(text + "\n")
     }

@@ -119,7 +119,7 @@ pub(super) fn attend(
     debug: impl FnOnce(&Processor<Any>) -> Result<Option<Debugger>, Failure>,
 ) -> Outcome {
     let image = Image::open(&args.image)?;
-    let traces = Traces::new(args.trace, args.log.as_deref(), &image.name)?;
+    let traces = Traces::new(args.trace, args.log.as_deref(), &image)?;
     let grants = grants(&args.dirs)?;
     let mut options = Options::new(&image.name);
     options.capture = args.pcap.as_deref().map(capture).transpose()?;

@@ -1,6 +1,8 @@
 //! `sidecore start`: a remote processor that Linux drives, with firmware of one's own or the board's, or a sandbox that stays.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,12 +12,13 @@ use sidecore_processor::{Options, Processor};
 use sidecore_remoteproc::{Backend as _, BackendError};
 
 use super::attach::SANDBOX;
+use super::logs;
 use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::kernel::{Place, refused};
 use crate::output::note;
-use crate::{remote, state};
+use crate::{defmt, remote, state};
 
 /// Start a remote processor that Linux drives, or a sandbox of that name, and leave it running
 #[derive(Debug, clap::Args)]
@@ -85,6 +88,7 @@ fn sandbox(args: &Args, name: &str) -> Outcome {
     let mut processor = Processor::new(sandbox.map_err(failed)?, Options::new(name));
     processor.load(&firmware).map_err(|error| remote::remote(&image, &error))?;
     processor.start().map_err(|error| remote::remote(&image, &error))?;
+    keep(&image, name);
     // Main sides that come set the devices up themselves.
     processor.detach().map_err(|error| remote::remote(&image, &error))?;
     Ok(ExitCode::SUCCESS)
@@ -117,5 +121,20 @@ fn log(image: &Image) -> Option<Logged> {
             note(&format_args!("no log of its traces is kept: {why}"));
             None
         }
+    }
+}
+
+/// Keeps firmware that logs by `defmt`: what its frames say is in the file.
+fn keep(image: &Image, name: &str) {
+    let Some(path) = logs::file(name).map(|log| logs::firmware(&log)) else { return };
+    let kept = match defmt::is_wanted(&image.bytes) {
+        true => fs::write(&path, &image.bytes),
+        false => fs::remove_file(&path).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+    };
+    if let Err(error) = kept {
+        note(&format_args!("frames of defmt will not be decoded: {}: {error}", path.display()));
     }
 }

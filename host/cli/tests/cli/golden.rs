@@ -52,8 +52,11 @@ fn runs(path: &Path) -> Vec<Run> {
     runs
 }
 
-/// A line in which every number is the same.
+/// A line in which every number is the same, without the place in the source that firmware with debug information adds to
+/// its frames of `defmt`.
 fn any_number(line: &str) -> String {
+    let line =
+        line.rsplit_once(" (").filter(|(_, place)| place.contains(".rs:")).map_or(line, |(line, _)| line);
     let mut text = String::new();
     for c in line.trim_end().chars() {
         match c {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -169,6 +170,72 @@ fn a_run_keeps_a_log_where_it_is_told_to() {
     // There is no journal in here, or there is one.
     let code = run.args(["run", "--log", "journal", "hello"]).output().unwrap().status.code();
     assert_eq!(code, Some(if fs::exists("/run/systemd/journal/socket").unwrap() { 0 } else { 125 }));
+}
+
+/// The image that logs by `defmt`, where images were built.
+fn defmt_image() -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_BIN_EXE_sidecore"));
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let image = program.ancestors().nth(2)?.join("images").join(target).join("release/logs");
+    if !image.exists() {
+        eprintln!("not run: frames of defmt: no images; cargo xtask images");
+    }
+    Some(image).filter(|image| image.exists())
+}
+
+#[test]
+fn frames_of_defmt_are_shown_in_words() {
+    let Some(image) = defmt_image() else { return };
+    let place = Place::new();
+    let path = place.path().join("run.log");
+    let mut run = sidecore();
+    run.args(["run", "--trace", "--log"]).arg(&path).arg(&image).args(["--", "Ann"]);
+    let words = ["INFO logs: up", "WARN argument 0 is b\"Ann\"", "DEBUG that is all of 1"];
+    run.assert().success().stderr(words.map(|line| format!("{line}\n")).concat());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(words.iter().all(|line| text.contains(&format!(" defmt: {line}"))), "{text}");
+
+    let left = Left { place, name: format!("sandbox:defmt-{}", std::process::id()) };
+    let mut start = left.sidecore(&["start", &left.name]);
+    start.arg(&image).assert().success().stdout("").stderr("");
+    until("its first frame", || count(&left.logs(&[]), "defmt: INFO logs: up") == 1);
+}
+
+#[test]
+fn frames_that_make_no_sense_are_named_and_cost_no_others() {
+    let Some(image) = defmt_image() else { return };
+    let left = Left { place: Place::new(), name: format!("sandbox:nonsense-{}", std::process::id()) };
+    let mut start = left.sidecore(&["start", &left.name]);
+    start.arg(&image).assert().success();
+    until("its first frame", || count(&left.logs(&[]), "defmt: INFO logs: up") == 1);
+    left.sidecore(&["stop", &left.name]).assert().success();
+    let logs = left.place.path().join("sidecore/logs");
+    let name = left.name.strip_prefix("sandbox:").unwrap();
+    let path = logs.join(format!("{name}.log"));
+    let mut text = fs::read_to_string(&path).unwrap();
+    let good = text.lines().find(|line| line.contains(" defmt = ")).unwrap().to_owned();
+    // Of every length, with every index that there is, and with lengths of which nothing is there.
+    let mut random = 1_u32;
+    for number in 0..500_u32 {
+        let bytes = (0..1 + number % 40).map(|at| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if at < 2 { (number % 16) as u8 } else { (random >> 24) as u8 }
+        });
+        let digits: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("2026-11-21T20:15:00.123456Z defmt = {digits}\n");
+    }
+    text += &format!("{good}\n");
+    fs::write(&path, text).unwrap();
+    let lines = left.logs(&[]);
+    assert!(count(&lines, "makes no sense") > 100, "{lines:?}");
+    assert_eq!(count(&lines, " = "), 0);
+    assert!(lines.last().unwrap().ends_with("defmt: INFO logs: up"), "{lines:?}");
+    // Without the file they stand as they are.
+    fs::remove_file(logs.join(format!("{name}.elf"))).unwrap();
+    assert!(left.logs(&["-n", "1"])[0].contains(" defmt = "));
+    // And one that is garbage is no file at all.
+    fs::write(logs.join(format!("{name}.elf")), b"\x7fELF garbage").unwrap();
+    assert!(left.logs(&["-n", "1"])[0].contains(" defmt = "));
 }
 
 /// What a command says on its standard error.

@@ -47,6 +47,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("TRACE-6", "is about text in the remote's memory, which a peer of the link need not see"),
     ("TRACE-7", "is about text in the remote's memory, which a peer of the link need not see"),
     ("TRACE-8", "is about text in the remote's memory, which a peer of the link need not see"),
+    ("TRACE-9", "is about text in the remote's memory, which a peer of the link need not see"),
     ("FEATURE-5", "what a host cannot do without is known to it alone"),
     ("FEATURE-10", "is about the assignment of numbers"),
     ("RESET-10", "is about starting a remote, and not on the wire"),

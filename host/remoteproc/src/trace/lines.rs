@@ -4,8 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
+use super::TraceBuffer;
 use super::drain::{Look, Lost, Trouble};
 use crate::text::push_hex;
+
+/// What the buffer is called that holds frames of the `defmt` crate.
+const DEFMT: &str = "defmt";
 
 /// Bytes after which a line is ended that does not end.
 const LINE_MAX: usize = 4096;
@@ -15,6 +19,8 @@ const LINE_MAX: usize = 4096;
 pub enum Line {
     /// A line that the firmware wrote, without its end, escaped.
     Text(String),
+    /// A frame of the `defmt` crate, in its rzcobs encoding, without its end.
+    Frame(Vec<u8>),
     /// Bytes were overwritten before they were read. What the line before and the line behind lack is counted, too.
     Lost(Lost),
     /// The firmware breaks the rules of the buffer's words.
@@ -25,6 +31,7 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Line::Text(text) => f.write_str(text),
+            Line::Frame(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Line::Lost(lost) => write!(f, "-- {lost} --"),
             Line::Trouble(trouble) => write!(f, "-- {trouble} --"),
         }
@@ -36,9 +43,17 @@ impl fmt::Display for Line {
 pub struct Lines {
     /// A line whose end has not come yet.
     partial: Vec<u8>,
+    /// They are frames.
+    frames: bool,
 }
 
 impl Lines {
+    /// Lines of this buffer: of text, or frames where it is called `defmt` and has words.
+    #[must_use]
+    pub fn of(trace: &TraceBuffer) -> Lines {
+        Lines { partial: Vec::new(), frames: trace.name == DEFMT && trace.words.is_some() }
+    }
+
     /// The lines that are complete with this look. One that is longer than 4096 bytes is broken into several.
     pub fn take(&mut self, look: Look) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -48,9 +63,10 @@ impl Lines {
         }
         lines.extend(look.trouble.map(Line::Trouble));
         lines.extend(Some(look.lost).filter(|lost| *lost != Lost::Nothing).map(Line::Lost));
-        for piece in look.bytes.split_inclusive(|&byte| byte == b'\n') {
+        let end = if self.frames { 0 } else { b'\n' };
+        for piece in look.bytes.split_inclusive(|&byte| byte == end) {
             self.partial.extend_from_slice(piece);
-            if self.partial.ends_with(b"\n") {
+            if self.partial.ends_with(&[end]) {
                 lines.extend(self.end());
             }
             while self.partial.len() > LINE_MAX {
@@ -64,7 +80,11 @@ impl Lines {
 
     /// The line that has begun, where no more will come.
     pub fn end(&mut self) -> Option<Line> {
-        let bytes = core::mem::take(&mut self.partial);
+        let mut bytes = core::mem::take(&mut self.partial);
+        if self.frames {
+            bytes.pop_if(|byte| *byte == 0);
+            return Some(Line::Frame(bytes)).filter(|line| *line != Line::Frame(Vec::new()));
+        }
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let mut text = String::new();
         push_text(&mut text, line.strip_suffix(b"\r").unwrap_or(line));
@@ -110,6 +130,8 @@ fn push_hidden(text: &mut String, character: char) {
 mod tests {
     use alloc::vec;
 
+    use sidecore_mem::DeviceAddr;
+
     use super::*;
 
     fn bytes(bytes: &[u8]) -> Look {
@@ -145,5 +167,20 @@ mod tests {
         let lens = told.iter().map(|line| alloc::format!("{line}").len());
         assert!(lens.eq([LINE_MAX, LINE_MAX]));
         assert_eq!(lines.end().map(|line| alloc::format!("{line}").len()), Some(10_000 - 2 * LINE_MAX));
+    }
+
+    #[test]
+    fn a_buffer_of_frames_gives_frames_whatever_is_in_them() {
+        let words = Some(crate::trace::Words { at: DeviceAddr(0), rings: false });
+        let trace = TraceBuffer { entry: 0, name: DEFMT.into(), at: DeviceAddr(0), len: 64, words };
+        let mut lines = Lines::of(&trace);
+        let frame = |bytes: &[u8]| Line::Frame(bytes.to_vec());
+        assert_eq!(lines.take(bytes(b"\0\x03\n~\0\0\xff")), [frame(b"\x03\n~")]);
+        let gap = Look { bytes: b"rest\0".to_vec(), lost: Lost::Bytes(3), trouble: None };
+        assert_eq!(lines.take(gap), [frame(b"\xff"), Line::Lost(Lost::Bytes(3)), frame(b"rest")]);
+        assert_eq!((alloc::format!("{}", frame(b"\x03\xff")), lines.end()), ("03ff".into(), None));
+        // Without words there is no telling where it begins.
+        let mut plain = Lines::of(&TraceBuffer { words: None, ..trace });
+        assert_eq!(plain.take(bytes(b"text\n")), [text("text")]);
     }
 }

@@ -37,7 +37,7 @@ const ROUNDS: usize = 16;
 impl Reader {
     /// The reader of these buffers, from their first byte on.
     pub fn new(traces: impl IntoIterator<Item = TraceBuffer>) -> Reader {
-        let followed = |trace| Followed { drain: Drain::new(trace), lines: Lines::default() };
+        let followed = |trace| Followed { lines: Lines::of(&trace), drain: Drain::new(trace) };
         Reader(traces.into_iter().map(followed).collect())
     }
 

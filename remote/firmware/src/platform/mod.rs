@@ -22,6 +22,8 @@ use core::time::Duration;
 
 use sidecore_mem::{AddressMap, DeviceAddr, MapError, Region};
 
+#[cfg(all(feature = "defmt", sidecore_native))]
+pub mod defmt;
 mod published;
 #[cfg(sidecore_native)]
 mod stack;

@@ -76,9 +76,11 @@ fn build(step: &mut Step) -> Result<()> {
     // As `host/cli/build.rs` builds those that the command carries: where everything lies is the link script's matter,
     // debuggers find callers, and messages name files as they are named in the tree.
     let flags = ["-Crelocation-model=static", "-Cforce-frame-pointers=yes", &remapped()].join("\x1f");
-    let mut cargo = source::cargo();
-    cargo.args(["build", "--release", "--bins", "--manifest-path", MANIFEST, "--target", &target]);
-    step.run(cargo.arg("--target-dir").arg(directory()?).env("CARGO_ENCODED_RUSTFLAGS", flags))?;
+    for which in [&["--bins"][..], WITH_DEFMT] {
+        let mut cargo = source::cargo();
+        cargo.args(["build", "--release", "--manifest-path", MANIFEST, "--target", &target]).args(which);
+        step.run(cargo.arg("--target-dir").arg(directory()?).env("CARGO_ENCODED_RUSTFLAGS", &flags))?;
+    }
     list(&directory()?.join(&target).join("release"))
 }
 
@@ -92,6 +94,9 @@ pub(super) fn boards(report: &mut Report) {
         }
     }
 }
+
+/// The image that logs by `defmt`, which the others are built without: its sections are nothing for their link scripts.
+const WITH_DEFMT: &[&str] = &["--features", "defmt", "--bin", "logs"];
 
 /// Those whose boards have a second core, with firmware of its own.
 const TWO_CORES: &[&str] = &["armv7r-none-eabihf", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
@@ -113,6 +118,7 @@ fn build_for(step: &mut Step, target: &str) -> Result<()> {
         cargo
     };
     step.run(cargo(&directory()?).arg("--bins"))?;
+    step.run(cargo(&directory()?).args(WITH_DEFMT))?;
     list(&directory()?.join(target).join("firmware"))?;
     if TWO_CORES.contains(&target) {
         let mut cargo = cargo(&directory()?.join("core-1"));

@@ -13,7 +13,9 @@ use sidecore_remoteproc::Backend as _;
 use sidecore_remoteproc::trace::{Line, Next, Reader};
 
 use crate::codes;
-use crate::failure::Failure;
+use crate::defmt::Decoder;
+use crate::failure::{Failure, printable};
+use crate::image::Image;
 use crate::output::{eprint, note};
 use crate::remote::OURS;
 
@@ -26,15 +28,20 @@ pub(super) struct Traces {
     log: Option<Log>,
     reader: Reader,
     next: Next,
+    /// Of firmware that logs by `defmt`.
+    decoder: Option<Decoder>,
 }
 
 impl Traces {
     /// Shows traces, if that is wanted, and keeps them, if a place is given: a file, or `journal`. Nobody reads them
     /// otherwise.
-    pub(super) fn new(shows: bool, place: Option<&OsStr>, remote: &str) -> Result<Option<Self>, Failure> {
-        let log = place.map(|place| Log::open(place, remote)).transpose()?;
-        let traces = Self { shows, log, reader: Reader::default(), next: Next::Soon };
-        Ok((shows || place.is_some()).then_some(traces))
+    pub(super) fn new(shows: bool, place: Option<&OsStr>, image: &Image) -> Result<Option<Self>, Failure> {
+        if !shows && place.is_none() {
+            return Ok(None);
+        }
+        let log = place.map(|place| Log::open(place, &image.name)).transpose()?;
+        let decoder = Decoder::new(&image.bytes);
+        Ok(Some(Self { shows, log, reader: Reader::default(), next: Next::Soon, decoder }))
     }
 
     /// The remote was started just now.
@@ -48,8 +55,12 @@ impl Traces {
 
     /// Takes what is new; all of it, where the remote has ended.
     pub(super) fn look(&mut self, processor: &Processor<Any>) {
-        let Self { shows, log, reader, next } = self;
+        let Self { shows, log, reader, next, decoder } = self;
         let take = |trace: &str, line: Line| {
+            let line = match (line, &mut *decoder) {
+                (Line::Frame(frame), Some(decoder)) => Line::Text(printable(&decoder.decode(&frame))),
+                (line, _) => line,
+            };
             if *shows {
                 eprint(&format!("{line}\n"));
             }

@@ -35,6 +35,7 @@ mod vhost_user;
 #[command(after_help = "Environment:
   NO_COLOR         no colors, whatever the output is
   XDG_RUNTIME_DIR  sockets of running remotes are made in sidecore/ below it
+  XDG_STATE_HOME   logs and core dumps are kept in sidecore/ below it (~/.local/state)
 
 Examples:
   sidecore run hello                 run a built-in image

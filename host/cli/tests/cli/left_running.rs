@@ -21,7 +21,8 @@ impl Left {
 
     fn sidecore(&self, command: &str) -> assert_cmd::Command {
         let mut sidecore = sidecore();
-        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).args([command, &self.name]);
+        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).env("XDG_STATE_HOME", self.place.path());
+        sidecore.args([command, &self.name]);
         sidecore
     }
 

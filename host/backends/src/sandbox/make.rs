@@ -98,6 +98,7 @@ impl Sandbox {
             waker: Arc::new(waker),
             kicks: 0,
             halted: None,
+            watched: None,
             findings: Default::default(),
         })
     }

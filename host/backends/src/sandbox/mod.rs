@@ -102,6 +102,8 @@ pub struct Sandbox {
     joined: Joined,
     /// Rung by whoever ends a wait from another thread.
     waker: Arc<EventFd>,
+    /// What else ends a wait.
+    watched: Option<OwnedFd>,
     kicks: u32,
     /// Holds the remote while it is halted.
     halted: Option<Halted>,
@@ -131,6 +133,11 @@ impl Sandbox {
     /// How the remote was started, once it was.
     pub fn boot(&self) -> Option<&Boot> {
         self.boot.as_ref()
+    }
+
+    /// Has waits end while this descriptor is readable, too: an epoll instance of everything else that the caller waits for.
+    pub fn watch(&mut self, fd: OwnedFd) {
+        self.watched = Some(fd);
     }
 
     /// The lease of a remote with [`Lifetime::Lease`]: a descriptor to keep, to hand to a child or to send to another
@@ -222,9 +229,13 @@ impl Sandbox {
                 return Err(lost(self.lost.clone()));
             };
             let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut fds = [fd(client.as_fd()), fd(estate.bell.as_fd()), fd(self.waker.as_fd())];
+            // The waker twice where there is nothing else to watch.
+            let watched = self.watched.as_ref().map_or(self.waker.as_fd(), AsFd::as_fd);
+            let fds = [client.as_fd(), estate.bell.as_fd(), self.waker.as_fd(), watched];
+            let mut fds = fds.map(fd);
             let ready = poll_until(&mut fds, deadline).map_err(system)?;
-            let [warden, rung, woken] = fds.map(|fd| !fd.revents().is_empty());
+            let [warden, rung, woken, watched] = fds.map(|fd| !fd.revents().is_empty());
+            let woken = woken || watched;
             if warden {
                 let event = client.next_event();
                 if let Some(event) = self.keep(event)? {

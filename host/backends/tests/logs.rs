@@ -69,6 +69,11 @@ fn the_last_words_of_firmware_that_crashes_are_kept_though_nobody_is_there() {
     drop(sandbox);
     until("it ends", || said(&dir, "crashes").last().is_some_and(|line| line.contains("crashed")));
     let said = said(&dir, "crashes");
+    // Its warden keeps it for whoever asks.
+    let mut left = Sandbox::find(dir.named("crashes")).unwrap();
+    left.attach().unwrap();
+    left.stop().unwrap();
+    drop(left);
     assert_eq!(said[0], "remote -- started a test --");
     let told: usize = said.iter().filter_map(|line| line.strip_prefix("log_a_b: ")).map(str::len).sum();
     let ends = said.iter().filter(|line| line.starts_with("log_a_b: ") && line.ends_with("end!"));

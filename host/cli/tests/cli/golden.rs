@@ -138,6 +138,11 @@ fn images_print_what_stands_beside_them_in_the_sandbox() {
 #[test]
 fn images_print_what_stands_beside_them_on_every_board() {
     on_every_board(|board| {
+        // A host of another core waits for ever where that one has no firmware.
+        if !board.images.ancestors().nth(2).unwrap().join("core-1").exists() {
+            eprintln!("not run: {}: no images for second cores; cargo xtask images --all", board.on);
+            return;
+        }
         let is_pair = beside(board, "echo").is_some();
         for file in golden() {
             let runs = runs(&file);

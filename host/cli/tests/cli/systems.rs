@@ -81,8 +81,8 @@ fn changed(image: &Path, from: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
     bytes
 }
 
-/// How the resource table of `hello` begins: version 1, two entries, two reserved words, the offset of the first.
-const TABLE: [u8; 20] = [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0];
+/// How the resource table of `hello` begins: version 1, three entries, two reserved words, the offset of the first.
+const TABLE: [u8; 20] = [1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0];
 
 #[test]
 fn images_of_others_run_or_are_refused_in_clear_words() {
@@ -96,13 +96,13 @@ fn images_of_others_run_or_are_refused_in_clear_words() {
         };
         // An entry that only its vendor knows, and one that nobody does: skipped.
         for kind in [200, 77] {
-            let output = run("theirs", &changed(&hello, &TABLE, |table| table[24] = kind));
+            let output = run("theirs", &changed(&hello, &TABLE, |table| table[28] = kind));
             assert_eq!(output.stdout, b"Hello from the remote, Bob!\n", "{on}: {kind}: {output:?}");
         }
         let refused = [
             ("newer", 0, 2, "version is 2 (0x2): only 1 (0x1) is supported"),
-            ("many", 5, 0x40, "count is 16386 (0x4002): must be between 0 and 256"),
-            ("outside", 23, 0x7f, "offset is 2130706504 (0x7f000048): needs"),
+            ("many", 5, 0x40, "count is 16387 (0x4003): must be between 0 and 256"),
+            ("outside", 23, 0x7f, "offset is 2130706508 (0x7f00004c): needs"),
         ];
         for (name, at, byte, why) in refused {
             let output = run(name, &changed(&hello, &TABLE, |table| table[at] = byte));

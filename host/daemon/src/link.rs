@@ -29,6 +29,15 @@ struct Asked {
     waiting: HashMap<u64, oneshot::Sender<Answered>>,
 }
 
+impl Asked {
+    /// The number of a question whose answer goes there.
+    fn expect(&mut self, tell: oneshot::Sender<Answered>) -> u64 {
+        self.next += 1;
+        self.waiting.insert(self.next, tell);
+        self.next
+    }
+}
+
 type Answered = (Result<Answer, Refusal>, Option<OwnedFd>);
 
 /// What a keeper tells without being asked.
@@ -66,15 +75,14 @@ impl Link {
         with: Option<&OwnedFd>,
     ) -> Result<(Answer, Option<OwnedFd>), Refusal> {
         let (tell, answer) = oneshot::channel();
-        let number = {
-            let mut asked = self.asked();
-            asked.next += 1;
-            let number = asked.next;
-            asked.waiting.insert(number, tell);
-            number
-        };
+        let number = self.asked().expect(tell);
         let bytes = postcard::to_stdvec(&Request { number, what });
         let bytes = bytes.map_err(|error| lost(&error.to_string()))?;
+        if bytes.len() > MAX_MESSAGE {
+            self.asked().waiting.remove(&number);
+            let why = format!("{} bytes of arguments: {MAX_MESSAGE} at most", bytes.len());
+            return Err(Refusal { kind: Kind::NoRoom, why });
+        }
         let fds: Vec<_> = with.into_iter().map(|fd| fd.as_fd()).collect();
         if let Err(errno) = self.channel.send(&bytes, &fds) {
             self.asked().waiting.remove(&number);

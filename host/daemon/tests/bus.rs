@@ -196,6 +196,7 @@ async fn what_cannot_be_is_refused_by_name_and_costs_nobody_anything() {
         ("two", echo(), known("lease", "forever"), "BadOption", "forever"),
         ("two", echo(), known("leese", "tied"), "BadOption", "leese"),
         ("two", PathBuf::from("/dev/null"), Options::new(), "BadFirmware", ""),
+        ("two", PathBuf::from("/dev/zero"), Options::new(), "BadFirmware", "no file"),
         ("two", PathBuf::from("/proc/self/exe"), Options::new(), "", ""),
         ("../two", echo(), Options::new(), "Failed", "../two"),
         ("", echo(), Options::new(), "Failed", ""),
@@ -213,6 +214,9 @@ async fn what_cannot_be_is_refused_by_name_and_costs_nobody_anything() {
     let opened = processor.call::<_, _, (OwnedFd, u32, u32)>("OpenEndpoint", &("nobody", soon)).await;
     let (found, text) = error_of(opened);
     assert!(found.ends_with("NotAnnounced") && text.contains("rpmsg-echo"), "{found}: {text}");
+    let long = "x".repeat(100_000);
+    let opened = processor.call::<_, _, (OwnedFd, u32, u32)>("OpenEndpoint", &(&*long, Options::new())).await;
+    assert!(error_of(opened).0.ends_with("NoRoom"));
     let nonsense = HashMap::from([("timeout", Variant::from("soon"))]);
     let opened = processor.call::<_, _, (OwnedFd, u32, u32)>("OpenEndpoint", &("rpmsg-echo", nonsense)).await;
     assert!(error_of(opened).0.ends_with("BadOption"));

@@ -8,8 +8,9 @@ pub(crate) mod protocol;
 
 mod client;
 
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use rustix::event::epoll;
 use sidecore_backends::Any;
 use sidecore_backends::sandbox::{Config, Sandbox};
 use sidecore_os::{Channel, Errno};
-use sidecore_processor::{Ended, Options, Processor};
+use sidecore_processor::{Ended, Endpoint, Event, Options, Processor};
 use sidecore_remoteproc::{Firmware, RemoteError};
 
 use self::client::{Client, Left};
@@ -26,6 +27,9 @@ use self::protocol::{Answer, Ask, Kind, MAX_MESSAGE, Opened, Refusal, Request, S
 
 /// What keepers are called.
 pub(crate) const NAME: &str = "sidecore: keeper";
+
+/// How soon to try again what the daemon had no room for.
+const UNHEARD: Duration = Duration::from_millis(10);
 
 /// The longest firmware file, in bytes.
 const MAX_FIRMWARE: u64 = 256 << 20;
@@ -46,6 +50,8 @@ struct Keeper {
     clients: Vec<Client>,
     /// Services that somebody waits for.
     awaited: Vec<Awaited>,
+    /// What the daemon, which does not listen just now, has no room for, each with the socket that goes with it.
+    unsaid: VecDeque<(Vec<u8>, Option<Channel>)>,
     is_over: bool,
 }
 
@@ -61,8 +67,8 @@ impl Keeper {
     fn new(daemon: Channel) -> Option<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).ok()?;
         epoll::add(&poll, &daemon, epoll::EventData::new_u64(0), epoll::EventFlags::IN).ok()?;
-        let (clients, awaited) = (Vec::new(), Vec::new());
-        Some(Self { daemon, poll, processor: None, clients, awaited, is_over: false })
+        let (clients, awaited, unsaid) = (Vec::new(), Vec::new(), VecDeque::new());
+        Some(Self { daemon, poll, processor: None, clients, awaited, unsaid, is_over: false })
     }
 
     fn serve(mut self) {
@@ -71,6 +77,7 @@ impl Keeper {
             let any = self.move_messages();
             self.tell_events();
             self.answer_awaited();
+            self.speak();
             if !any {
                 self.sleep();
             }
@@ -79,7 +86,8 @@ impl Keeper {
 
     /// Until somebody has something to say.
     fn sleep(&self) {
-        let until = self.awaited.iter().map(|awaited| awaited.until).min();
+        let again = (!self.unsaid.is_empty()).then(|| Instant::now() + UNHEARD);
+        let until = self.awaited.iter().map(|awaited| awaited.until).chain(again).min();
         let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
         match self.processor.as_ref().filter(|processor| processor.ended().is_none()) {
             Some(processor) => {
@@ -154,12 +162,7 @@ impl Keeper {
             return Err(Refusal { kind: Kind::WrongState, why: "it was started already".to_owned() });
         }
         let file = file.ok_or_else(|| bad("no firmware came with it".to_owned()))?;
-        let mut bytes = Vec::new();
-        let read = std::fs::File::from(file).take(MAX_FIRMWARE + 1).read_to_end(&mut bytes);
-        read.map_err(|error| bad(format!("the firmware cannot be read: {error}")))?;
-        if bytes.len() as u64 > MAX_FIRMWARE {
-            return Err(bad(format!("the firmware is longer than {MAX_FIRMWARE} bytes")));
-        }
+        let bytes = read(&std::fs::File::from(file)).map_err(|why| bad(format!("the firmware {why}")))?;
         let firmware = Firmware::parse(&bytes).map_err(|error| bad(error.to_string()))?;
         let (name, runtime_dir) = (Some(name.to_owned()), Some(runtime_dir));
         let config = Config { name: name.clone(), runtime_dir, ..Config::default() };
@@ -177,7 +180,7 @@ impl Keeper {
         processor.start().map_err(|error| refusal(&error))?;
         // Their endpoints were the last run's.
         self.clients.clear();
-        self.say(&Said::State("running".to_owned()), None);
+        self.queue(&Said::State("running".to_owned()), None);
         Ok(())
     }
 
@@ -211,15 +214,14 @@ impl Keeper {
 
     fn tell_events(&mut self) {
         let Some(processor) = &self.processor else { return };
-        let mut said = Vec::new();
-        while let Some(event) = processor.event() {
-            if let sidecore_processor::Event::Ended(ended) = &event {
-                said.push(Said::State(state(ended).to_owned()));
-            }
+        let events: Vec<_> = std::iter::from_fn(|| processor.event()).collect();
+        for event in events {
             let is_warning = event.code().is_some();
-            said.push(Said::Happened { what: event.to_string(), is_warning });
+            self.tell(&Said::Happened { what: event.to_string(), is_warning });
+            if let Event::Ended(ended) = &event {
+                self.queue(&Said::State(state(ended).to_owned()), None);
+            }
         }
-        said.iter().for_each(|said| self.say(said, None));
     }
 
     fn answer_awaited(&mut self) {
@@ -251,7 +253,7 @@ impl Keeper {
     }
 
     /// Makes a socket for an endpoint and answers with it.
-    fn admit(&mut self, number: u64, endpoint: sidecore_processor::Endpoint) -> Refused<()> {
+    fn admit(&mut self, number: u64, endpoint: Endpoint) -> Refused<()> {
         let failed = |why: String| Refusal { kind: Kind::NoRoom, why };
         let (ours, theirs) = Channel::pair().map_err(|refused| failed(refused.to_string()))?;
         // Theirs is like any socket that a program is given.
@@ -262,25 +264,59 @@ impl Keeper {
             Client::new(ours, endpoint, max, &self.poll).map_err(|errno| failed(errno.to_string()))?;
         self.clients.push(client);
         let answer = Said::Answer { number, answer: Ok(Answer::Endpoint(opened)) };
-        self.say(&answer, Some(&theirs));
+        self.queue(&answer, Some(theirs));
         Ok(())
     }
 
     fn answer(&mut self, number: u64, answer: Refused<Answer>) {
-        self.say(&Said::Answer { number, answer }, None);
+        self.queue(&Said::Answer { number, answer }, None);
     }
 
-    fn say(&mut self, said: &Said, with: Option<&Channel>) {
-        use std::os::fd::AsFd as _;
-        let Ok(bytes) = postcard::to_stdvec(said) else { return };
-        let fds: Vec<_> = with.into_iter().map(|channel| channel.as_fd()).collect();
-        match self.daemon.send(&bytes, &fds) {
-            Ok(()) => {}
-            // What is only news may be missed; answers are never so many.
-            Err(Errno::AGAIN) => {}
-            Err(_) => self.is_over = true,
+    /// Says what must not be missed.
+    fn queue(&mut self, said: &Said, with: Option<Channel>) {
+        let bytes = postcard::to_stdvec(said).expect("there is memory for a few kilobytes");
+        self.unsaid.push_back((bytes, with));
+    }
+
+    /// Says what there is to say, as far as the daemon listens.
+    fn speak(&mut self) {
+        while let Some((bytes, with)) = self.unsaid.pop_front() {
+            let fds: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+            match self.daemon.send(&bytes, &fds) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return self.unsaid.push_front((bytes, with)),
+                Err(_) => {
+                    self.is_over = true;
+                    return;
+                }
+            }
         }
     }
+
+    /// Tells some news; where the daemon does not listen they are missed.
+    fn tell(&mut self, news: &Said) {
+        let bytes = postcard::to_stdvec(news).expect("there is memory for a few kilobytes");
+        if bytes.len() <= MAX_MESSAGE && self.unsaid.is_empty() {
+            // An end is seen when it is listened to.
+            let _ = self.daemon.send(&bytes, &[]);
+        }
+    }
+}
+
+/// Reads a whole file from its beginning, wherever others who have it open stand.
+fn read(file: &std::fs::File) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let metadata = file.metadata().map_err(cannot)?;
+    // Nobody knows when a pipe ends.
+    if !metadata.is_file() {
+        return Err("is no file".to_owned());
+    }
+    if metadata.len() > MAX_FIRMWARE {
+        return Err(format!("has {} bytes: {MAX_FIRMWARE} at most", metadata.len()));
+    }
+    let mut bytes = vec![0; usize::try_from(metadata.len()).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0).map_err(cannot)?;
+    Ok(bytes)
 }
 
 fn state(ended: &Ended) -> &'static str {

@@ -25,6 +25,10 @@ use crate::client::{Mode, Record, Told};
 /// How long a client may take to notice that its remote was killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a client may take to attach: a remote that was killed after a main side had detached cannot say any more that it
+/// has let go of the rings, and is waited for.
+const ATTACHES: Duration = Duration::from_millis(300);
+
 /// What every round has in common.
 struct Stage {
     image: PathBuf,
@@ -40,6 +44,8 @@ struct Stage {
     is_running: bool,
     /// The last main side has detached.
     is_left: bool,
+    /// The remote or its warden was killed, and nobody has been told of it yet.
+    is_doomed: bool,
     tally: Tally,
 }
 
@@ -93,6 +99,7 @@ fn rounds_of(rounds: &str, seed: &str, image: &Path) -> Result<()> {
         next: 0,
         is_running: false,
         is_left: false,
+        is_doomed: false,
         tally: Tally::default(),
     };
     let mut done = (0..rounds)
@@ -153,6 +160,7 @@ impl Stage {
                 true
             }
         };
+        self.is_doomed |= !is_aimed_at;
         *(if is_aimed_at { &mut self.tally.deaths } else { &mut self.tally.others }) += 1;
         if let Some(dumper) = dumper {
             let is_whole = dumper::check(dumper, &self.dumps)?;
@@ -175,16 +183,18 @@ impl Stage {
 
     /// Nothing new is sent; what is under way arrives.
     fn end(&mut self) -> Result<()> {
-        // One more lives at least until it has said that the remote runs, however slow the machine is.
+        // One more lives at least until it has said that the remote runs, or that it was killed if it was, however slow
+        // the machine is.
         for patience in 1..200 {
             let mut client = self.client(if self.is_running { Mode::Attach } else { Mode::Start })?;
-            std::thread::sleep(Duration::from_millis(20 * patience));
+            std::thread::sleep(ATTACHES + Duration::from_millis(20 * patience));
             client.kill()?;
             let told = self.hear(&mut client)?;
             self.lane.receiver_died();
             match told {
                 Told::Lost => self.begin_anew(),
-                _ if self.is_running => break,
+                // What was killed may have been the remote before, on its way out; so many would have noticed.
+                _ if self.is_running && (!self.is_doomed || patience > 10) => break,
                 _ => {}
             }
         }
@@ -201,7 +211,7 @@ impl Stage {
         self.tally.messages += self.lane.seen();
         self.lane = Lane::new("echo");
         self.places.clear();
-        (self.next, self.is_running, self.is_left) = (0, false, false);
+        (self.next, self.is_running, self.is_left, self.is_doomed) = (0, false, false, false);
     }
 
     fn client(&self, mode: Mode) -> Result<Child> {

@@ -60,8 +60,6 @@ pub enum Error {
     NotAnnounced(String),
     /// There is no room for more.
     NoRoom(String),
-    /// What executes the remote is gone.
-    ExecutorLost(String),
     /// The remote refused, for the reason that it gives.
     Failed(String),
 }

@@ -6,20 +6,26 @@ use std::process::{Command, Stdio};
 
 use crate::bench::{Place, plain, sidecore, until};
 
-/// A runtime directory with one sandbox at most, which is stopped with it.
-struct Left {
-    place: Place,
-    name: String,
+/// A sandbox that stays, with directories of its own; stopped with this.
+pub(crate) struct Left {
+    pub(crate) place: Place,
+    pub(crate) name: String,
 }
 
 impl Left {
-    fn start(name: &str) -> Self {
-        let left = Self { place: Place::new(), name: format!("sandbox:{name}-{}", std::process::id()) };
+    /// Nothing runs there yet.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { place: Place::new(), name: format!("sandbox:{name}-{}", std::process::id()) }
+    }
+
+    pub(crate) fn start(name: &str) -> Self {
+        let left = Self::new(name);
         left.sidecore("start").arg("echo").assert().success().stdout("").stderr("");
         left
     }
 
-    fn sidecore(&self, command: &str) -> assert_cmd::Command {
+    /// A command about it.
+    pub(crate) fn sidecore(&self, command: &str) -> assert_cmd::Command {
         let mut sidecore = sidecore();
         sidecore.env("XDG_RUNTIME_DIR", self.place.path()).env("XDG_STATE_HOME", self.place.path());
         sidecore.args([command, &self.name]);
@@ -53,7 +59,7 @@ impl Drop for Left {
 }
 
 /// What a command says on its standard error.
-trait Says {
+pub(crate) trait Says {
     fn says(self, words: &str);
 }
 

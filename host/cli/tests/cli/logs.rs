@@ -12,42 +12,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::bench::{Place, plain, sidecore, until};
+use crate::left_running::{Left, Says as _};
 
-/// A sandbox that stays, with directories of its own; stopped with this.
-struct Left {
-    place: Place,
-    name: String,
-}
-
+/// What its main sides find of one that stays.
 impl Left {
-    fn start(name: &str) -> Self {
-        let left = Self { place: Place::new(), name: format!("sandbox:{name}-{}", std::process::id()) };
-        left.sidecore(&["start", &left.name, "echo"]).assert().success().stdout("").stderr("");
-        left
-    }
-
-    fn sidecore(&self, arguments: &[&str]) -> assert_cmd::Command {
-        let mut sidecore = sidecore();
-        sidecore.env("XDG_RUNTIME_DIR", self.place.path()).env("XDG_STATE_HOME", self.place.path());
-        sidecore.args(arguments);
-        sidecore
-    }
-
     fn logs(&self, arguments: &[&str]) -> Vec<String> {
-        let mut logs = self.sidecore(&["logs", &self.name]);
+        let mut logs = self.sidecore("logs");
         let output = logs.args(arguments).assert().success().stderr("");
         String::from_utf8_lossy(&output.get_output().stdout).lines().map(str::to_owned).collect()
     }
 
-    fn talk(&self) {
-        let mut attach = self.sidecore(&["attach", &self.name, "--service", "rpmsg-echo", "hello"]);
-        attach.assert().success().stdout("hello\n");
-    }
-}
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        let _ = self.sidecore(&["stop", &self.name]).output();
+    fn greet(&self) {
+        let mut attach = self.sidecore("attach");
+        attach.args(["--service", "rpmsg-echo", "hello"]).assert().success().stdout("hello\n");
     }
 }
 
@@ -72,10 +49,10 @@ fn what_a_sandbox_says_is_kept_whoever_comes_and_goes_and_when_it_is_gone() {
     for _ in 0..3 {
         // Whoever started it may have gone before it saw them.
         let before = count(&left.logs(&[]), connected);
-        left.talk();
+        left.greet();
         until("it says that somebody came", || count(&left.logs(&[]), connected) > before);
     }
-    left.sidecore(&["stop", &left.name]).assert().success();
+    left.sidecore("stop").assert().success();
     let lines = left.logs(&[]);
     assert!(lines[0].ends_with(" remote -- started echo --"), "{lines:?}");
     assert!(lines.last().unwrap().ends_with(" remote -- stopped --"), "{lines:?}");
@@ -98,7 +75,7 @@ fn what_a_sandbox_says_is_kept_whoever_comes_and_goes_and_when_it_is_gone() {
     assert_eq!(objects[1]["remote"], *left.name);
     assert!(objects[1]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
 
-    left.sidecore(&["logs", &left.name, "--since", "soon"]).assert().code(2);
+    left.sidecore("logs").args(["--since", "soon"]).assert().code(2);
 }
 
 #[test]
@@ -116,7 +93,7 @@ fn a_log_is_followed_until_ctrl_c() {
     // It may begin to follow at any time; what is said then is shown.
     let mut line = None;
     until("a line that is new", || {
-        left.talk();
+        left.greet();
         line = told.recv_timeout(Duration::from_millis(100)).ok();
         line.is_some()
     });
@@ -128,16 +105,16 @@ fn a_log_is_followed_until_ctrl_c() {
 
 #[test]
 fn a_sandbox_runs_though_no_log_can_be_kept() {
-    let left = Left { place: Place::new(), name: format!("sandbox:unkept-{}", std::process::id()) };
+    let left = Left::new("unkept");
     left.place.write("file", "");
     let nowhere = left.place.path().join("file");
-    let mut start = left.sidecore(&["start", &left.name, "echo"]);
-    let started = start.env("XDG_STATE_HOME", &nowhere).assert().success();
+    let mut start = left.sidecore("start");
+    let started = start.arg("echo").env("XDG_STATE_HOME", &nowhere).assert().success();
     let said = String::from_utf8_lossy(&started.get_output().stderr).into_owned();
     assert!(said.contains("no log of its traces is kept: "), "{said}");
-    left.talk();
-    let mut logs = left.sidecore(&["logs", "sandbox:nobody"]);
-    logs.assert().code(1).says("has no log");
+    left.greet();
+    let nobody = Left::new("nobody");
+    nobody.sidecore("logs").assert().code(1).says("has no log");
 }
 
 #[test]
@@ -196,7 +173,7 @@ fn frames_of_defmt_are_shown_in_words() {
     assert!(words.iter().all(|line| text.contains(&format!(" defmt: {line}"))), "{text}");
 
     let left = Left { place, name: format!("sandbox:defmt-{}", std::process::id()) };
-    let mut start = left.sidecore(&["start", &left.name]);
+    let mut start = left.sidecore("start");
     start.arg(&image).assert().success().stdout("").stderr("");
     until("its first frame", || count(&left.logs(&[]), "defmt: INFO logs: up") == 1);
 }
@@ -204,11 +181,11 @@ fn frames_of_defmt_are_shown_in_words() {
 #[test]
 fn frames_that_make_no_sense_are_named_and_cost_no_others() {
     let Some(image) = defmt_image() else { return };
-    let left = Left { place: Place::new(), name: format!("sandbox:nonsense-{}", std::process::id()) };
-    let mut start = left.sidecore(&["start", &left.name]);
+    let left = Left::new("nonsense");
+    let mut start = left.sidecore("start");
     start.arg(&image).assert().success();
     until("its first frame", || count(&left.logs(&[]), "defmt: INFO logs: up") == 1);
-    left.sidecore(&["stop", &left.name]).assert().success();
+    left.sidecore("stop").assert().success();
     let logs = left.place.path().join("sidecore/logs");
     let name = left.name.strip_prefix("sandbox:").unwrap();
     let path = logs.join(format!("{name}.log"));
@@ -236,17 +213,4 @@ fn frames_that_make_no_sense_are_named_and_cost_no_others() {
     // And one that is garbage is no file at all.
     fs::write(logs.join(format!("{name}.elf")), b"\x7fELF garbage").unwrap();
     assert!(left.logs(&["-n", "1"])[0].contains(" defmt = "));
-}
-
-/// What a command says on its standard error.
-trait Says {
-    fn says(self, words: &str);
-}
-
-impl Says for assert_cmd::assert::Assert {
-    #[track_caller]
-    fn says(self, words: &str) {
-        let error = String::from_utf8_lossy(&self.get_output().stderr);
-        assert!(error.contains(words), "{error}");
-    }
 }

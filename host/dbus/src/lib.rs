@@ -1,9 +1,12 @@
-//! The contract of the daemon's D-Bus interface: names, paths, errors.
+//! The contract of the daemon's D-Bus interface: names, paths, errors, proxies.
 //!
 //! The daemon is [`NAME`] on the system's bus, or on a session's for one user alone. Its objects are under [`ROOT`], which
 //! has an `org.freedesktop.DBus.ObjectManager`. The major version is in the name: within it there are only additions.
 //!
 //! Data never crosses the bus: methods that open something answer with a descriptor.
+
+pub mod action;
+pub mod proxy;
 
 use zbus::OwnedObjectPath;
 
@@ -18,6 +21,21 @@ pub const MANAGER: &str = "org.sidecore.Sidecore1.Manager";
 
 /// Interface of a remote processor.
 pub const PROCESSOR: &str = "org.sidecore.Sidecore1.Processor";
+
+/// Interface of a remote processor, too: its firmware.
+pub const FIRMWARE: &str = "org.sidecore.Sidecore1.Firmware";
+
+/// Interface of a remote processor, too: its traces.
+pub const TRACE: &str = "org.sidecore.Sidecore1.Trace";
+
+/// Interface of an endpoint that a client has open.
+pub const ENDPOINT: &str = "org.sidecore.Sidecore1.Endpoint";
+
+/// Interface of work that takes longer than a call.
+pub const JOB: &str = "org.sidecore.Sidecore1.Job";
+
+/// The number that stands for any address, and for the peer that writes first.
+pub const ADDRESS_ANY: u32 = u32::MAX;
 
 /// The object of the remote with this name.
 ///
@@ -60,6 +78,14 @@ pub enum Error {
     NotAnnounced(String),
     /// There is no room for more.
     NoRoom(String),
+    /// There is no remote of that name, or none of that kind.
+    NotFound(String),
+    /// Another client has it to itself.
+    Leased(String),
+    /// The kind of remote cannot do that.
+    Unsupported(String),
+    /// The caller may not do that; the message names the polkit action that is asked for.
+    NotAuthorized(String),
     /// The remote refused, for the reason that it gives.
     Failed(String),
 }

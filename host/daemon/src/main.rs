@@ -1,8 +1,10 @@
 //! `sidecored`: remotes for all programs of a machine, over D-Bus.
 
+mod authority;
 mod interface;
 mod keeper;
 mod link;
+mod notify;
 mod registry;
 
 use std::path::PathBuf;
@@ -12,7 +14,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use zbus::fdo::RequestNameFlags;
 
+use crate::authority::Authority;
 use crate::interface::manager::Manager;
 use crate::registry::Registry;
 
@@ -30,6 +34,8 @@ fn main() -> Result<()> {
     sidecore_backends::sandbox::hook();
     keeper::hook();
     let args = Args::parse();
+    // What an older daemon had kept, and nobody knows any more.
+    notify::inherited().iter().for_each(|(name, _)| notify::remove(name));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&args))
 }
@@ -49,11 +55,15 @@ async fn serve(args: &Args) -> Result<()> {
     let builder =
         if args.session { zbus::connection::Builder::session() } else { zbus::connection::Builder::system() };
     let registry = Arc::new(Registry::default());
-    let connection = builder
-        .serve_at(sidecore_dbus::ROOT, zbus::fdo::ObjectManager)
-        .serve_at(sidecore_dbus::ROOT, Manager::new(Arc::clone(&registry), runtime_dir(args.session)?))
-        .name(sidecore_dbus::NAME)
-        .build()
+    let connection = builder.build().await.context("cannot connect to the bus")?;
+    let authority =
+        Arc::new(if args.session { Authority::session() } else { Authority::system(&connection) });
+    let manager = Manager::new(Arc::clone(&registry), authority, runtime_dir(args.session)?);
+    let server = connection.object_server();
+    server.at(sidecore_dbus::ROOT, zbus::fdo::ObjectManager).await?;
+    server.at(sidecore_dbus::ROOT, manager).await?;
+    connection
+        .request_name_with_flags(sidecore_dbus::NAME, RequestNameFlags::DO_NOT_QUEUE)
         .await
         .with_context(|| format!("cannot be {} on the bus", sidecore_dbus::NAME))?;
     let mut changes = zbus::fdo::DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
@@ -66,11 +76,14 @@ async fn serve(args: &Args) -> Result<()> {
             }
         }
     };
+    notify::ready(&format!("{} on the bus", sidecore_dbus::NAME));
     tokio::select! {
+        () = notify::keep_alive() => {}
         () = leaving => anyhow::bail!("the bus is gone"),
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
+    notify::stopping();
     // Keepers end when their daemon does, and what is under way is answered by that.
     Ok(())
 }

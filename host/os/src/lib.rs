@@ -13,6 +13,7 @@
 //! | `event` | doorbells: one eventfd each, and several descriptors polled as one |
 //! | `socket` | messages with descriptors, and the credentials of who sent them |
 //! | `child` | children: spawned, traced, looked at, killed, reaped |
+//! | `inherited` | descriptors that this process was started with |
 //! | `signals` | signals as a descriptor |
 //! | `tied` | programs that die with this process |
 //! | `confine` | Landlock, seccomp, resource limits |
@@ -29,6 +30,7 @@ mod child;
 mod confine;
 mod enter;
 mod event;
+mod inherited;
 mod lent;
 mod machine;
 mod memory;
@@ -44,6 +46,7 @@ pub use bus::guard_bus_errors;
 pub use child::{Change, Child, End, Origin, Stop, close_inherited, die_with_parent, new_session};
 pub use enter::{Entry, enter};
 pub use event::{EventFd, Joined, poll_until};
+pub use inherited::inherited;
 pub use lent::Lent;
 pub use machine::{Ticks, cpu_count};
 pub use memory::{Extent, Mapping, SharedMemory, page_size};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sidecore_dbus::{Error, processor_path};
+use sidecore_dbus::{Error, action, processor_path};
 use tokio::sync::mpsc;
 use zbus::message::Header;
 use zbus::object_server::ObjectServer;
@@ -11,6 +11,7 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 
 use super::processor::{Processor, ProcessorSignals as _};
 use super::{Options, check_keys, error, text};
+use crate::authority::Authority;
 use crate::keeper::protocol::Ask;
 use crate::link::{Link, News};
 use crate::registry::Registry;
@@ -18,13 +19,14 @@ use crate::registry::Registry;
 /// Makes remotes.
 pub(crate) struct Manager {
     registry: Arc<Registry>,
+    authority: Arc<Authority>,
     runtime_dir: PathBuf,
 }
 
 impl Manager {
     /// Sandboxes have their sockets in `runtime_dir`.
-    pub(crate) fn new(registry: Arc<Registry>, runtime_dir: PathBuf) -> Self {
-        Self { registry, runtime_dir }
+    pub(crate) fn new(registry: Arc<Registry>, authority: Arc<Authority>, runtime_dir: PathBuf) -> Self {
+        Self { registry, authority, runtime_dir }
     }
 }
 
@@ -42,6 +44,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Error> {
+        self.authority.check(&header, action::LOAD_FIRMWARE).await?;
         check_keys(&options, &["lease"])?;
         let is_tied = match text(&options, "lease")?.unwrap_or("none") {
             "none" => false,
@@ -56,7 +59,9 @@ impl Manager {
             .await
             .map_err(error)?;
         let path = processor_path(&name);
-        server.at(&path, Processor::new(name.clone(), Arc::clone(&link))).await?;
+        server
+            .at(&path, Processor::new(name.clone(), Arc::clone(&link), Arc::clone(&self.authority)))
+            .await?;
         reserved.fill(Arc::clone(&link));
         tokio::spawn(follow(connection.clone(), path.clone(), name, Arc::clone(&self.registry), news));
         // The caller may have left before anybody knew that it is his.
@@ -71,8 +76,12 @@ impl Manager {
     }
 
     /// The objects of all remotes.
-    fn list_processors(&self) -> Vec<OwnedObjectPath> {
-        self.registry.names().iter().map(|name| processor_path(name)).collect()
+    async fn list_processors(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<OwnedObjectPath>, Error> {
+        self.authority.check(&header, action::INSPECT).await?;
+        Ok(self.registry.names().iter().map(|name| processor_path(name)).collect())
     }
 
     /// The daemon's version.

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sidecore_dbus::Error;
+use sidecore_dbus::{Error, action};
+use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{OwnedFd, interface};
 
 use super::{Options, check_keys, error};
+use crate::authority::Authority;
 use crate::keeper::protocol::{Answer, Ask};
 use crate::link::Link;
 
@@ -16,11 +18,12 @@ pub(crate) struct Processor {
     /// Not by way of the object's own lock, which calls that wait hold.
     state: Mutex<String>,
     link: Arc<Link>,
+    authority: Arc<Authority>,
 }
 
 impl Processor {
-    pub(crate) fn new(name: String, link: Arc<Link>) -> Self {
-        Self { name, state: Mutex::new("running".to_owned()), link }
+    pub(crate) fn new(name: String, link: Arc<Link>, authority: Arc<Authority>) -> Self {
+        Self { name, state: Mutex::new("running".to_owned()), link, authority }
     }
 
     pub(crate) fn set_state(&self, state: String) {
@@ -34,19 +37,22 @@ const TIMEOUT: u64 = 5_000_000;
 #[interface(name = "org.sidecore.Sidecore1.Processor")]
 impl Processor {
     /// Starts its firmware once more, from the beginning. Endpoints of the run before are closed.
-    async fn start(&self, options: Options) -> Result<(), Error> {
+    async fn start(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         self.link.ask(Ask::Start, None).await.map(drop).map_err(error)
     }
 
     /// Stops it at once. It can be started again.
-    async fn stop(&self, options: Options) -> Result<(), Error> {
+    async fn stop(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         self.link.ask(Ask::Stop, None).await.map(drop).map_err(error)
     }
 
     /// Ends it, whatever it is doing, and gives its name back.
-    fn remove(&self, options: Options) -> Result<(), Error> {
+    async fn remove(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         self.link.end();
         Ok(())
@@ -56,7 +62,13 @@ impl Processor {
     /// boundaries, the endpoint's address, and the bytes of the longest message. Closing the socket closes the endpoint.
     ///
     /// Option `timeout` (t): microseconds to wait for the announcement; 5 seconds where it is not given.
-    async fn open_endpoint(&self, service: String, options: Options) -> Result<(OwnedFd, u32, u32), Error> {
+    async fn open_endpoint(
+        &self,
+        service: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedFd, u32, u32), Error> {
+        self.authority.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &["timeout"])?;
         let timeout = options.get("timeout").map_or(Ok(TIMEOUT), |value| u64::try_from(value.clone()));
         let timeout =
@@ -72,14 +84,20 @@ impl Processor {
         local: u32,
         peer: u32,
         options: Options,
+        #[zbus(header)] header: Header<'_>,
     ) -> Result<(OwnedFd, u32, u32), Error> {
+        self.authority.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &[])?;
         let known = |addr: u32| Some(addr).filter(|addr| *addr != u32::MAX);
         self.open(Ask::OpenAt { device, local: known(local), peer: known(peer) }).await
     }
 
     /// The services that it has announced: device, name, address.
-    async fn list_services(&self) -> Result<Vec<(u32, String, u32)>, Error> {
+    async fn list_services(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(u32, String, u32)>, Error> {
+        self.authority.check(&header, action::INSPECT).await?;
         match self.link.ask(Ask::Services, None).await.map_err(error)? {
             (Answer::Services(services), _) => {
                 let services = services.into_iter();

@@ -8,6 +8,7 @@ use sidecore_rpmsg::{self as rpmsg, ADDR_ANY, Name};
 use crate::device::Device;
 use crate::error::{Lost, OpenError, ReceiveError, SendError};
 use crate::message::Message;
+use crate::port::Port;
 use crate::processor::Processor;
 
 /// An open endpoint of a processor. After it was closed, or the remote was stopped, every use says so; and once the remote
@@ -291,6 +292,22 @@ impl<B: Backend> Processor<B> {
             return Ok(Some(message));
         }
         self.check(device, endpoint).map(|()| None)
+    }
+
+    /// Whether a message waits at an endpoint, or none will ever come: [`receive`](Self::receive) would not wait. Looks at
+    /// nothing new; that is [`poll`](Self::poll)'s.
+    pub fn is_ready(&self, endpoint: Endpoint) -> bool {
+        let Some(device) = self.find(endpoint) else { return true };
+        let waits = device.ports.borrow().get(endpoint.inner).is_some_and(Port::waits);
+        waits || self.check(device, endpoint).is_err()
+    }
+
+    /// Lets so many messages wait at an endpoint, and not [`Room::waiting`](crate::Room::waiting): those above are lost, and
+    /// an event says so.
+    pub fn limit(&self, endpoint: Endpoint, messages: u32) {
+        if let Some(device) = self.find(endpoint) {
+            device.ports.borrow_mut().limit(endpoint.inner, messages as usize);
+        }
     }
 
     /// Takes the oldest message for an endpoint, waiting for one as long as `timeout` (`None`: for ever).

@@ -16,7 +16,7 @@ pub(crate) struct Ports<B: Backend> {
     /// that an application which reads one endpoint only does not take the air from all others.
     held: usize,
     may_hold: usize,
-    /// Messages that may wait at one endpoint.
+    /// Messages that may wait at one endpoint, where nothing else was said of it.
     limit: usize,
     scratch: Vec<u8>,
     /// The longest payload that can be sent, in bytes.
@@ -42,12 +42,19 @@ pub(crate) struct Port<B: Backend> {
     /// What the service wrote, while there is no buffer for it.
     outbox: Option<Vec<u8>>,
     queue: VecDeque<Parcel<B>>,
+    /// Messages that may wait in it.
+    limit: usize,
 }
 
 impl<B: Backend> Port<B> {
     /// Whether a service of ours answers there.
     pub(crate) fn is_served(&self) -> bool {
         self.service.is_some()
+    }
+
+    /// Whether a message waits there.
+    pub(crate) fn waits(&self) -> bool {
+        !self.queue.is_empty()
     }
 }
 
@@ -97,7 +104,14 @@ impl<B: Backend> Ports<B> {
             service,
             outbox: None,
             queue: VecDeque::new(),
+            limit: self.limit,
         });
+    }
+
+    /// Lets so many messages wait at an endpoint.
+    pub(crate) fn limit(&mut self, endpoint: Endpoint, messages: usize) {
+        let found = self.ports.iter_mut().find(|port| port.endpoint == endpoint);
+        found.into_iter().for_each(|port| port.limit = messages);
     }
 
     /// The endpoints that nobody has asked for yet, with their services.
@@ -166,7 +180,7 @@ impl<B: Backend> Ports<B> {
             }
             return is_new;
         }
-        if port.queue.len() >= self.limit {
+        if port.queue.len() >= port.limit {
             events.push(Event::MessagesLost { device, addr: endpoint.addr(), count: 1 });
         } else if self.held < self.may_hold {
             if let Some(held) = message.hold() {

@@ -344,6 +344,19 @@ impl<B: Backend> Processor<B> {
         }
     }
 
+    /// Has all devices ask the remote to ring, for callers who wait for the backend's own descriptor in place of
+    /// [`wait`](Self::wait), and have armed the backend before. Whether something is there already that it does not ring
+    /// for. [`disarm`](Self::disarm) takes it back.
+    pub fn arm(&self) -> bool {
+        // All of them are armed, whatever the first ones say.
+        self.devices.iter().fold(false, |any, device| device.arm() | any)
+    }
+
+    /// Takes [`arm`](Self::arm) back: the remote need not ring for those who look by themselves.
+    pub fn disarm(&self) {
+        self.devices.iter().for_each(Device::disarm);
+    }
+
     /// A handle that ends a [`wait`](Self::wait) from any thread.
     pub fn waker(&self) -> Waker {
         Waker { woken: Arc::clone(&self.woken), backend: self.waker.clone() }
@@ -384,12 +397,11 @@ impl<B: Backend> Processor<B> {
     /// Sleeps in the backend, at most for `timeout`. Whether anything happened.
     fn sleep(&self, timeout: Option<Duration>) -> bool {
         let mut ready = || {
-            // All of them are armed, whatever the first ones say.
-            let waiting = self.devices.iter().fold(false, |any, device| device.arm() | any);
+            let waiting = self.arm();
             waiting || self.woken.load(Ordering::Acquire)
         };
         let waited = self.remote.borrow_mut().wait(timeout, &mut ready);
-        self.devices.iter().for_each(Device::disarm);
+        self.disarm();
         self.devices.iter().for_each(|device| device.look_at_status(&self.events));
         let ended = match waited {
             Ok(Some(remoteproc::Event::Exited { code })) => Ended::Exited { code },

@@ -1,6 +1,6 @@
 //! How a sandbox comes to be: with a warden of its own, or by finding one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,6 +73,28 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// A remote that some main side left running, by a connection to its warden that somebody else made, may be in a directory
+    /// that is closed to us. The next thing to do is [`attach`](sidecore_remoteproc::Backend::attach). `config.name` is what
+    /// it is called here; of the rest the limits matter.
+    ///
+    /// # Errors
+    /// The name is missing or bad, or the descriptor is no socket that keeps message boundaries.
+    pub fn over(connection: OwnedFd, config: Config) -> Result<Self, BackendError> {
+        let name = config.name.clone().ok_or(BackendError::Unsupported { operation: "be without a name" })?;
+        let kind = rustix::net::sockopt::socket_type(&connection);
+        if kind != Ok(rustix::net::SocketType::SEQPACKET) {
+            let reason = kind.map_or_else(|errno| errno.to_string(), |_| "it is of another kind".to_owned());
+            return Err(BackendError::System {
+                operation: "use the connection to a warden".to_owned(),
+                reason,
+            });
+        }
+        let config = Config { lifetime: Lifetime::Detached, ..config };
+        let mut sandbox = Self::bare(name, &config, State::Found)?;
+        sandbox.given = Some(connection.into());
+        Ok(sandbox)
+    }
+
     /// Without a warden.
     fn bare(name: String, config: &Config, state: State) -> Result<Self, BackendError> {
         runtime_dir::check_name(&name)?;
@@ -88,6 +110,7 @@ impl Sandbox {
             client: None,
             asked_dir: config.runtime_dir.clone(),
             dir: None,
+            given: None,
             lease: None,
             state,
             lost: String::new(),

@@ -91,6 +91,8 @@ pub struct Sandbox {
     /// Where to look for the warden's socket, and where it was made.
     asked_dir: Option<PathBuf>,
     dir: Option<RuntimeDir>,
+    /// A connection to the warden that somebody else made, and nothing was said over yet.
+    given: Option<Channel>,
     lease: Option<Channel>,
     state: State,
     /// Why, if the warden is.
@@ -155,7 +157,8 @@ impl Sandbox {
         }
     }
 
-    fn disarm(&self) {
+    /// Takes that back.
+    pub fn disarm(&self) {
         if let Some(estate) = &self.estate {
             estate.disarm();
         }
@@ -342,14 +345,20 @@ impl Backend for Sandbox {
         if self.state != State::Detached {
             self.expect_state("attach", State::Found)?;
         }
-        let (dir, channel) = RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?;
+        let (dir, channel) = match self.given.take() {
+            Some(channel) => (None, channel),
+            None => {
+                let (dir, channel) = RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?;
+                (Some(dir), channel)
+            }
+        };
         let mut client = Client::new(channel, None);
         let (Reply::Attached(attached), fds) = client.ask(&Request::Attach(VERSION))? else {
             return Err(lost("it gave an answer to another question".to_owned()));
         };
         self.take_estate(&attached.plan, fds)?;
         self.joined.add(&client).map_err(system)?;
-        (self.client, self.dir) = (Some(client), Some(dir));
+        (self.client, self.dir) = (Some(client), dir);
         self.findings.1 = attached.findings;
         self.boot = Some(attached.boot);
         (self.state, self.attached) = (State::Running, true);

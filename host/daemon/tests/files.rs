@@ -1,0 +1,105 @@
+//! The files that make the daemon part of a system say what the code says.
+#![allow(clippy::unwrap_used, missing_docs, reason = "these are tests")]
+
+use std::fs;
+use std::path::Path;
+
+use roxmltree::{Document, ParsingOptions};
+use sidecore_dbus::{NAME, action};
+
+/// A file below `system`, which is a system's root.
+fn file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("system").join(path)).unwrap()
+}
+
+fn parse(text: &str) -> Document<'_> {
+    // The types of documents are declared elsewhere, where nobody looks.
+    Document::parse_with_options(text, ParsingOptions { allow_dtd: true, ..Default::default() }).unwrap()
+}
+
+/// The values of a key in a file of systemd's kind.
+fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.filter(|(name, _)| *name == key).map(|(_, value)| value).collect()
+}
+
+const UNIT: &str = "usr/lib/systemd/system/sidecored.service";
+const SESSION_UNIT: &str = "usr/lib/systemd/user/sidecored.service";
+
+#[test]
+fn polkit_knows_the_actions_that_the_daemon_asks_for_and_no_others() {
+    let text = file("usr/share/polkit-1/actions/org.sidecore.sidecore1.policy");
+    let document = parse(&text);
+    let actions: Vec<_> = document.descendants().filter(|node| node.has_tag_name("action")).collect();
+    let ids: Vec<_> = actions.iter().map(|action| action.attribute("id").unwrap()).collect();
+    assert_eq!(ids, action::ALL);
+    for action in actions {
+        let id = action.attribute("id").unwrap();
+        let text = |name| {
+            let found = action.descendants().find(|node| node.has_tag_name(name));
+            found.and_then(|node| node.text()).unwrap_or_else(|| panic!("{id} has no {name}"))
+        };
+        assert!(!text("description").is_empty() && !text("message").is_empty(), "{id}");
+        // Nobody far away does anything unasked; who sits at the machine may look.
+        let active = if id == action::INSPECT { "yes" } else { "auth_admin_keep" };
+        let defaults = [text("allow_any"), text("allow_inactive"), text("allow_active")];
+        assert_eq!(defaults, ["auth_admin_keep", "auth_admin_keep", active], "{id}");
+    }
+    let rules = file("usr/share/polkit-1/rules.d/org.sidecore.sidecore1.rules");
+    assert!(rules.contains(&format!("isInGroup(\"{}\")", action::GROUP)), "{rules}");
+    let prefix = action::INSPECT.strip_suffix("inspect").unwrap();
+    assert!(rules.contains(&format!("\"{prefix}\"")), "{rules}");
+}
+
+#[test]
+fn every_method_asks_for_one_of_the_actions() {
+    let mut methods: Vec<_> =
+        action::METHODS.iter().map(|(interface, method, _)| (interface, method)).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    assert_eq!(methods.len(), action::METHODS.len(), "one is there twice");
+    for (interface, method, action) in action::METHODS {
+        assert!(action::ALL.contains(&action), "{interface}.{method}: {action}");
+    }
+}
+
+#[test]
+fn the_bus_starts_the_unit_and_lets_its_user_alone_have_the_name() {
+    let (unit, session) = (file(UNIT), file(SESSION_UNIT));
+    for (unit, activation) in [(&unit, "system-services"), (&session, "services")] {
+        let activation = file(&format!("usr/share/dbus-1/{activation}/{NAME}.service"));
+        assert_eq!(values(unit, "BusName"), [NAME]);
+        assert_eq!(values(unit, "Type"), ["notify"]);
+        assert_eq!(values(&activation, "Name"), [NAME]);
+        assert_eq!(values(&activation, "Exec"), values(unit, "ExecStart"));
+        assert_eq!(values(&activation, "User"), values(unit, "User"));
+        assert_eq!(values(&activation, "SystemdService"), ["sidecored.service"]);
+    }
+    let user = values(&unit, "User")[0];
+    let policy = file(&format!("usr/share/dbus-1/system.d/{NAME}.conf"));
+    let document = parse(&policy);
+    let owners: Vec<_> = document.descendants().filter(|node| node.has_attribute("own")).collect();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(owners[0].attribute("own"), Some(NAME));
+    assert_eq!(owners[0].parent().unwrap().attribute("user"), Some(user));
+    assert!(file("usr/lib/sysusers.d/sidecore.conf").contains(&format!("\nu {user} ")));
+    assert_eq!(values(&unit, "Group"), [action::GROUP]);
+}
+
+#[test]
+fn the_unit_keeps_what_remotes_need_to_go_on() {
+    for unit in [file(UNIT), file(SESSION_UNIT)] {
+        assert_eq!(values(&unit, "KillMode"), ["process"]);
+        assert_eq!(values(&unit, "OOMPolicy"), ["continue"]);
+        assert!(values(&unit, "FileDescriptorStoreMax")[0].parse::<u32>().unwrap() >= 1024);
+        assert_eq!(values(&unit, "NoNewPrivileges"), ["yes"]);
+    }
+    assert_eq!(values(&file(UNIT), "RuntimeDirectoryPreserve"), ["yes"]);
+    let tmpfiles = file("usr/lib/tmpfiles.d/sidecore.conf");
+    assert!(tmpfiles.contains("d /run/sidecore     0700 sidecore sidecore -\n"), "{tmpfiles}");
+}
+
+#[test]
+fn udev_has_the_rule_that_refusals_recommend() {
+    assert_eq!(file("usr/lib/udev/rules.d/70-sidecore.rules"), sidecore_backends::sysfs::RULE);
+}

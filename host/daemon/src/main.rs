@@ -4,6 +4,7 @@ mod authority;
 mod interface;
 mod keeper;
 mod link;
+mod man;
 mod notify;
 mod registry;
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use zbus::fdo::RequestNameFlags;
@@ -27,6 +28,9 @@ struct Args {
     /// Serve one user, on the bus of the session, in place of the machine
     #[arg(long)]
     session: bool,
+    /// Print the manual page
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 fn main() -> Result<()> {
@@ -34,6 +38,9 @@ fn main() -> Result<()> {
     sidecore_backends::sandbox::hook();
     keeper::hook();
     let args = Args::parse();
+    if args.man {
+        return Ok(man::print(Args::command())?);
+    }
     // What an older daemon had kept, and nobody knows any more.
     notify::inherited().iter().for_each(|(name, _)| notify::remove(name));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

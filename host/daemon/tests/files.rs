@@ -44,6 +44,8 @@ fn polkit_knows_the_actions_that_the_daemon_asks_for_and_no_others() {
         let active = if id == action::INSPECT { "yes" } else { "auth_admin_keep" };
         let defaults = [text("allow_any"), text("allow_inactive"), text("allow_active")];
         assert_eq!(defaults, ["auth_admin_keep", "auth_admin_keep", active], "{id}");
+        // Polkit answers root, and an action's owner, when others are asked about.
+        assert_eq!(text("annotate"), "unix-user:sidecore", "{id}");
     }
     let rules = file("usr/share/polkit-1/rules.d/org.sidecore.sidecore1.rules");
     assert!(rules.contains(&format!("isInGroup(\"{}\")", action::GROUP)), "{rules}");

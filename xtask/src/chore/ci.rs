@@ -8,7 +8,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
-use super::{Chore, deny, docs, files, fuzz, kill, lab, layers, none, ordinary, prose, protocol, sim, test};
+use super::{
+    Chore, deny, dist, docs, files, fuzz, kill, lab, layers, none, ordinary, prose, protocol, sim, test,
+};
 use crate::{
     report::{Report, Step},
     source,
@@ -35,6 +37,7 @@ pub(crate) const CHORE: Chore = Chore {
         ordinary::steps(report);
         lab::steps(report);
         prose::steps(report);
+        dist::steps(report, true);
         Ok(())
     },
 };

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod deny;
+mod dist;
 mod docs;
 mod files;
 mod fuzz;
@@ -41,6 +42,7 @@ pub(crate) const CHORES: &[Chore] = &[
     files::CHORE,
     docs::CHORE,
     deny::CHORE,
+    dist::CHORE,
     prose::CHORE,
     protocol::CHORE,
     ci::CHORE,

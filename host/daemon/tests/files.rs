@@ -105,3 +105,23 @@ fn the_unit_keeps_what_remotes_need_to_go_on() {
 fn udev_has_the_rule_that_refusals_recommend() {
     assert_eq!(file("usr/lib/udev/rules.d/70-sidecore.rules"), sidecore_backends::sysfs::RULE);
 }
+
+#[test]
+fn the_book_says_which_methods_ask_for_which_action() {
+    let page = include_str!("../../../book/src/guide/install.md");
+    for action in action::ALL {
+        let name = action.rsplit('.').next().unwrap();
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let cell = row.unwrap_or_else(|| panic!("no row for {name}")).split('|').nth(2).unwrap();
+        let said: Vec<_> = cell
+            .split(',')
+            .map(|word| word.trim().trim_matches('`'))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let methods = action::METHODS.iter().filter(|(.., asked)| *asked == action);
+        let known: Vec<_> = methods
+            .map(|(interface, method, _)| format!("{}.{method}", interface.rsplit('.').next().unwrap()))
+            .collect();
+        assert_eq!(said, known, "{name}");
+    }
+}

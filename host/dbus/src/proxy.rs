@@ -19,7 +19,7 @@ pub type Options<'o> = HashMap<&'o str, Variant<'o>>;
 pub trait Manager {
     /// Starts firmware, an ELF file, on a new remote of that name. Answers the remote's object.
     ///
-    /// Options: `on` (s): `sandbox`, as where nothing is said, or `qemu:BOARD`; `lease` (s): as [`Processor::lease`]'s modes, and
+    /// Options: `on` (s): `sandbox`, as where nothing is said, or `qemu:BOARD`; `lease` (s): as [`ProcessorProxy::lease`]'s modes, and
     /// `none`; `arguments` (as): the firmware's; `watchdog` (t): microseconds without a sign of life that are a hang;
     /// `file` (s): what the firmware is called.
     fn start(&self, name: &str, firmware: &Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -39,8 +39,11 @@ impl Managed {
             .expect("there is a dbus-daemon (Debian: dbus)");
         let mut address = String::new();
         BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_sidecored"))
-            .arg("--session")
+        // As a manager hands over what it kept: open from number 3 on, for this process alone.
+        let daemon = Command::new("sh")
+            .args(["-c", r#"LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=nobody exec "$0" --session 3>"$1""#])
+            .arg(env!("CARGO_BIN_EXE_sidecored"))
+            .arg(place.join("kept"))
             .env("DBUS_SESSION_BUS_ADDRESS", address.trim_end())
             .env("XDG_RUNTIME_DIR", &place)
             .env("XDG_CONFIG_HOME", &place)
@@ -95,6 +98,18 @@ fn a_daemon_says_that_it_is_ready_once_it_has_its_name_and_when_it_ends() {
     managed.signal(Signal::TERM);
     managed.waits_for("STOPPING=1");
     assert!(managed.daemon.wait().unwrap().success());
+}
+
+#[test]
+fn what_was_kept_and_nobody_knows_is_given_back() {
+    let managed = Managed::new("kept");
+    let told: Vec<String> = std::iter::repeat_with(|| managed.hears())
+        .take_while(|told| !told.lines().any(|line| line == "READY=1"))
+        .collect();
+    assert_eq!(told, ["FDSTOREREMOVE=1\nFDNAME=nobody\n"]);
+    let open = fs::read_dir(format!("/proc/{}/fd", managed.daemon.id())).unwrap();
+    let mut targets = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    assert!(!targets.any(|target| target.ends_with("kept")), "it is closed here, too");
 }
 
 #[test]

@@ -19,9 +19,11 @@ pub(crate) const DAEMON: u32 = 64_990;
 pub(crate) const STRANGER: u32 = 64_991;
 pub(crate) const MEMBER: u32 = 64_992;
 
-/// Has `/etc/passwd`, `/etc/group` and `/run` of its own.
+/// Has `/etc/passwd`, `/etc/group` and `/run` of its own. The shell stays: that it dies with who started it would be forgotten
+/// with a change of its user.
 const ROOM: &str = r#"mount --bind "$0/passwd" /etc/passwd; mount --bind "$0/group" /etc/group
-mount --bind "$0/run" /run; exec "$@""#;
+mount --bind "$0/run" /run
+"$@"; exit"#;
 
 /// A bus of the type of the system's, with the policy that is installed, and a daemon that is its own user.
 pub(crate) struct System {

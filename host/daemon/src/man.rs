@@ -9,8 +9,8 @@ use clap_mangen::Man;
 const MORE: &str = r#".SH FILES
 .TP
 \fI/etc/sidecore/sidecored.toml\fR, \fI/etc/sidecore/sidecored.toml.d/*.toml\fR
-What the daemon is told to do, in TOML. Files of the same name in \fI/run/sidecore\fR and \fI/usr/lib/sidecore\fR count for less.
-With \fB\-\-session\fR all of that is in \fI$XDG_CONFIG_HOME/sidecore\fR.
+What the daemon is told to do, see \fBsidecored.toml\fR(5). With \fB\-\-session\fR all of that is in
+\fI$XDG_CONFIG_HOME/sidecore\fR.
 .TP
 \fI/run/sidecore\fR, \fI$XDG_RUNTIME_DIR/sidecore\fR
 The sockets of the wardens of its remotes.
@@ -32,7 +32,7 @@ End.
 On the system's bus \fBpolkit\fR(8) decides, by the actions \fBorg.sidecore.sidecore1.*\fR, which \fBpkaction\fR(1) lists. Where
 there is none, root and the members of the group \fBsidecore\fR may do everything, and nobody else anything.
 .SH SEE ALSO
-\fBsidecore\fR(1), \fBpkaction\fR(1), \fBsystemd.service\fR(5)
+\fBsidecore\fR(1), \fBsidecored.toml\fR(5), \fBpkaction\fR(1), \fBsystemd.service\fR(5)
 "#;
 
 /// Writes the page to the standard output.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use roxmltree::{Document, ParsingOptions};
 use sidecore_dbus::{NAME, action};
+use sidecored::config::Config;
 
 /// A file below `system`, which is a system's root.
 fn file(path: &str) -> String {
@@ -104,6 +105,32 @@ fn the_unit_keeps_what_remotes_need_to_go_on() {
 #[test]
 fn udev_has_the_rule_that_refusals_recommend() {
     assert_eq!(file("usr/lib/udev/rules.d/70-sidecore.rules"), sidecore_backends::sysfs::RULE);
+}
+
+#[test]
+fn the_manual_has_every_key_of_the_configuration_and_an_example_that_is_one() {
+    let page = include_str!("../man/sidecored.toml.5").replace("\\-", "-");
+    let example =
+        page.split(".SH EXAMPLE\n.nf\n").nth(1).and_then(|rest| rest.split(".fi\n").next()).unwrap();
+    let mut config = Config::default();
+    config.add(Path::new("example"), example.as_bytes()).unwrap();
+    let unit = "[[rule]]\nkind = 'crashed'\nstart-unit = 'x.service'\n";
+    config.add(Path::new("unit"), unit.as_bytes()).unwrap();
+    for section in config.sections() {
+        let name = if section.is_one_of_many {
+            format!("[[{}]]", section.name)
+        } else {
+            format!("[{}]", section.name)
+        };
+        let part = page.split(&format!(".SH {name}\n")).nth(1).unwrap_or_else(|| panic!("no {name}"));
+        let part = part.split("\n.SH ").next().unwrap();
+        for setting in section.settings {
+            assert!(part.contains(&format!("\\fB{}\\fR", setting.key)), "{name} has {}", setting.key);
+        }
+    }
+    for kind in sidecored::rules::KINDS.iter().chain(sidecored::rules::STATES) {
+        assert!(page.contains(&format!("\\fB{kind}\\fR")), "{kind}");
+    }
 }
 
 #[test]

@@ -42,8 +42,8 @@ is "sidecored --version" "$(in_root sidecored --version)" "sidecored $version"
 in_root sidecored --help | grep -q -- --session
 is "hello" "$(in_root setpriv --reuid=65534 --regid=65534 --clear-groups sidecore run hello -- world)" "Hello from the remote, world!"
 say "the programs run, and firmware in the sandbox, for an ordinary user"
-for page in sidecore sidecore-run sidecored; do
-    zcat "$root/usr/share/man/man1/$page.1.gz" | grep -q '^\.TH'
+for page in man1/sidecore.1 man1/sidecore-run.1 man1/sidecored.1 man5/sidecored.toml.5; do
+    zcat "$root/usr/share/man/$page.gz" | grep -q '^\.TH'
 done
 in_root bash -n /usr/share/bash-completion/completions/sidecore
 [ -s "$root/usr/share/zsh/vendor-completions/_sidecore" ] && [ -s "$root/usr/share/fish/vendor_completions.d/sidecore.fish" ]

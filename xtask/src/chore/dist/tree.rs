@@ -45,13 +45,16 @@ pub(super) fn stage(dist: &Dist, root: &Path, bill: &str) -> Result<()> {
 
 /// The manual.
 fn pages(root: &Path, sidecore: &Path) -> Result<()> {
-    let folder = root.join("usr/share/man/man1");
+    let manual = root.join("usr/share/man");
+    let folder = manual.join("man1");
     fs::create_dir_all(&folder)?;
     run(Command::new(sidecore).arg("man").arg(&folder))?;
     let page = output(Command::new(root.join("usr/bin/sidecored")).arg("--man"))?;
     write(&folder.join("sidecored.1"), &page)?;
+    let other = manual.join("man5/sidecored.toml.5");
+    copy(&source::root().join("host/daemon/man/sidecored.toml.5"), &other)?;
     let entries = fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
-    run(Command::new("gzip").arg("-9n").args(entries.iter().map(fs::DirEntry::path)))
+    run(Command::new("gzip").arg("-9n").arg(other).args(entries.iter().map(fs::DirEntry::path)))
 }
 
 /// What is there to be read.

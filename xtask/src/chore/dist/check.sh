@@ -52,10 +52,12 @@ say "manual, completions and book are there"
 
 if command -v systemd-analyze >/dev/null; then
     in_root systemd-analyze verify --man=no /usr/lib/systemd/system/sidecored.service 2>"$place/verify"
+    in_root env XDG_RUNTIME_DIR=/run \
+        systemd-analyze --user verify --man=no /usr/lib/systemd/user/sidecored.service 2>>"$place/verify"
     is "systemd-analyze verify" "$(cat "$place/verify")" ""
     in_root systemd-analyze security --no-pager --offline=yes --threshold=20 /usr/lib/systemd/system/sidecored.service |
         tail -1
-    say "systemd has nothing against the unit"
+    say "systemd has nothing against the units"
 fi
 
 mkdir -p "$root/run/dbus"

@@ -3,7 +3,7 @@
 //! Without a service manager (no `NOTIFY_SOCKET` in the environment) none of it does anything. Nothing here waits.
 
 use std::env;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -38,13 +38,10 @@ pub(crate) async fn keep_alive() {
 
 /// Has the service manager keep a copy of a descriptor beyond this process' life, under a name of printable ASCII without
 /// a colon, 255 bytes at most. It keeps it even when the other side hangs up, until it is [removed](remove).
-///
-/// # Errors
-/// It cannot be told. That it keeps no more is nothing that it says.
-#[expect(dead_code, reason = "keepers end with their daemon as yet")]
-pub(crate) fn store(name: &str, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
-    let name = NotifyState::FdName(name);
-    sd_notify::notify_with_fds(&[NotifyState::FdStore, name, NotifyState::Custom("FDPOLL=0")], &[descriptor])
+pub(crate) fn keep(name: &str, descriptor: impl AsFd) {
+    let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+    // Where it cannot be told, the next daemon finds keepers by their sockets.
+    let _ = sd_notify::notify_with_fds(&states, &[descriptor.as_fd()]);
 }
 
 /// Has it close what it keeps under a name.

@@ -1,4 +1,4 @@
-//! The remotes that there are, and whose they are.
+//! The remotes that there are, by name.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,85 +6,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sidecore_dbus::Error;
 
-use crate::link::Link;
+use crate::remote::Remote;
 
-/// All remotes, by name.
+/// All remotes, those included that are being made.
 #[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<BTreeMap<String, Known>>);
-
-/// One remote.
-#[derive(Debug)]
-struct Known {
-    /// `None` while it is being made.
-    link: Option<Arc<Link>>,
-    /// The client that it ends with, by its unique name on the bus.
-    tied_to: Option<String>,
-}
-
-/// A name that is taken. Dropping it gives the name back, unless a remote got it.
-#[derive(Debug)]
-pub(crate) struct Reserved<'r> {
-    registry: &'r Registry,
-    name: &'r str,
-}
+pub(crate) struct Registry(Mutex<BTreeMap<String, Arc<Remote>>>);
 
 impl Registry {
-    /// Takes a name.
+    /// One more, of `most`.
     ///
     /// # Errors
-    /// It is taken.
-    pub(crate) fn reserve<'r>(
-        &'r self,
-        name: &'r str,
-        tied_to: Option<String>,
-    ) -> Result<Reserved<'r>, Error> {
-        match self.all().entry(name.to_owned()) {
-            Entry::Occupied(_) => Err(Error::NameTaken(format!("there is a remote {name} already"))),
+    /// Its name is taken; there are too many.
+    pub(crate) fn add(&self, remote: Arc<Remote>, most: usize) -> Result<(), Error> {
+        let mut all = self.lock();
+        if all.len() >= most {
+            return Err(Error::NoRoom(format!("there are {most} remotes, and no more may be")));
+        }
+        match all.entry(remote.name().to_owned()) {
+            Entry::Occupied(_) => {
+                Err(Error::NameTaken(format!("there is a remote {} already", remote.name())))
+            }
             Entry::Vacant(vacant) => {
-                vacant.insert(Known { link: None, tied_to });
-                Ok(Reserved { registry: self, name })
+                vacant.insert(remote);
+                Ok(())
             }
         }
     }
 
-    /// The names of all that were made.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let all = self.all();
-        all.iter().filter(|(_, known)| known.link.is_some()).map(|(name, _)| name.clone()).collect()
+    /// A remote is gone. Another one that has its name meanwhile stays.
+    pub(crate) fn forget(&self, remote: &Arc<Remote>) {
+        let mut all = self.lock();
+        if all.get(remote.name()).is_some_and(|there| Arc::ptr_eq(there, remote)) {
+            all.remove(remote.name());
+        }
     }
 
-    /// A remote is gone.
-    pub(crate) fn forget(&self, name: &str) {
-        self.all().remove(name);
+    /// All that were made.
+    pub(crate) fn all(&self) -> Vec<Arc<Remote>> {
+        self.lock().values().filter(|remote| remote.is_served()).cloned().collect()
     }
 
     /// A client is gone from the bus, and with it what was tied to it.
     pub(crate) fn client_left(&self, client: &str) {
-        let all = self.all();
-        let tied = all.values().filter(|known| known.tied_to.as_deref() == Some(client));
-        tied.filter_map(|known| known.link.as_ref()).for_each(|link| link.end());
+        self.lock().values().filter(|remote| remote.is_tied_to(client)).for_each(|remote| remote.end());
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Remote>>> {
         // Nothing in there is ever half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Reserved<'_> {
-    /// The remote is made.
-    pub(crate) fn fill(self, link: Arc<Link>) {
-        if let Some(known) = self.registry.all().get_mut(self.name) {
-            known.link = Some(link);
-        }
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        let mut all = self.registry.all();
-        if all.get(self.name).is_some_and(|known| known.link.is_none()) {
-            all.remove(self.name);
-        }
     }
 }

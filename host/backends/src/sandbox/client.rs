@@ -36,6 +36,11 @@ impl Client {
     /// already.
     pub(super) fn ask(&mut self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), BackendError> {
         self.tell(&request.encode(), &[])?;
+        self.answer()
+    }
+
+    /// Waits for the answer to what was asked by us, or for us.
+    pub(super) fn answer(&mut self) -> Result<(Reply, Vec<OwnedFd>), BackendError> {
         let deadline = Instant::now() + ANSWER_TIME;
         loop {
             match self.next()? {

@@ -10,7 +10,7 @@ use sidecore_os::{Channel, Child, Entry, EventFd, Joined, Listener};
 use sidecore_remoteproc::{BackendError, MemoryMap};
 
 use super::client::{Client, system};
-use super::protocol::{Setup, VERSION, Wire};
+use super::protocol::{Request, Setup, VERSION, Wire};
 use super::runtime_dir::{self, RuntimeDir};
 use super::{Config, Confinement, Lifetime, Sandbox, State, WARDEN_NAME};
 
@@ -73,9 +73,9 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// A remote that some main side left running, by a connection to its warden that somebody else made, may be in a directory
-    /// that is closed to us. The next thing to do is [`attach`](sidecore_remoteproc::Backend::attach). `config.name` is what
-    /// it is called here; of the rest the limits matter.
+    /// A remote that some main side left running, by a connection to its warden that somebody else [asked for](Self::ask_for):
+    /// the warden may be in a directory that is closed to us. The next thing to do is
+    /// [`attach`](sidecore_remoteproc::Backend::attach). `config.name` is what it is called here; of the rest the limits matter.
     ///
     /// # Errors
     /// The name is missing or bad, or the descriptor is no socket that keeps message boundaries.
@@ -93,6 +93,33 @@ impl Sandbox {
         let mut sandbox = Self::bare(name, &config, State::Found)?;
         sandbox.given = Some(connection.into());
         Ok(sandbox)
+    }
+
+    /// Asks the warden of a remote that some main side left running to be taken on as its main side, on behalf of another
+    /// process: whoever is given this connection has it as soon as it looks. Closing it lets the remote run on.
+    ///
+    /// # Errors
+    /// There is no such remote, or it belongs to another user. That it has a main side already is told over the connection.
+    pub fn ask_for(name: &str, runtime_dir: Option<&Path>) -> Result<OwnedFd, BackendError> {
+        let (_, channel) = RuntimeDir::connect(runtime_dir, name)?;
+        channel
+            .send(&Request::Attach(VERSION).encode(), &[])
+            .map_err(|errno| super::client::lost(format!("it does not listen ({errno})")))?;
+        Ok(channel.into())
+    }
+
+    /// Ends a remote and its warden, whoever is its main side.
+    ///
+    /// # Errors
+    /// There is no such remote, or it belongs to another user; the warden does not end.
+    pub fn end(name: &str, runtime_dir: Option<&Path>) -> Result<(), BackendError> {
+        let (_, channel) = RuntimeDir::connect(runtime_dir, name)?;
+        let mut client = Client::new(channel, None);
+        client.tell(&Request::End(VERSION).encode(), &[])?;
+        match client.end() {
+            true => Ok(()),
+            false => Err(super::client::lost("it does not end".to_owned())),
+        }
     }
 
     /// Without a warden.

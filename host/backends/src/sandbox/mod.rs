@@ -91,7 +91,7 @@ pub struct Sandbox {
     /// Where to look for the warden's socket, and where it was made.
     asked_dir: Option<PathBuf>,
     dir: Option<RuntimeDir>,
-    /// A connection to the warden that somebody else made, and nothing was said over yet.
+    /// A connection to the warden over which somebody else has asked for us to be taken on.
     given: Option<Channel>,
     lease: Option<Channel>,
     state: State,
@@ -345,15 +345,20 @@ impl Backend for Sandbox {
         if self.state != State::Detached {
             self.expect_state("attach", State::Found)?;
         }
-        let (dir, channel) = match self.given.take() {
-            Some(channel) => (None, channel),
+        let (client, dir, answer) = match self.given.take() {
+            Some(channel) => {
+                let mut client = Client::new(channel, None);
+                let answer = client.answer()?;
+                (client, None, answer)
+            }
             None => {
                 let (dir, channel) = RuntimeDir::connect(self.asked_dir.as_deref(), &self.name)?;
-                (Some(dir), channel)
+                let mut client = Client::new(channel, None);
+                let answer = client.ask(&Request::Attach(VERSION))?;
+                (client, Some(dir), answer)
             }
         };
-        let mut client = Client::new(channel, None);
-        let (Reply::Attached(attached), fds) = client.ask(&Request::Attach(VERSION))? else {
+        let (Reply::Attached(attached), fds) = answer else {
             return Err(lost("it gave an answer to another question".to_owned()));
         };
         self.take_estate(&attached.plan, fds)?;

@@ -9,7 +9,7 @@ use sidecore_mem::DeviceAddr;
 use sidecore_remoteproc::{Access, BackendError, Boot, Crash, CrashKind, Event, Registers};
 
 /// Version of these messages. Wardens of another one are refused by name, never guessed at.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// Bytes that a message may have.
 pub(super) const MAX_MESSAGE: usize = 16 * 1024;
@@ -183,6 +183,8 @@ messages! {
         /// Somebody who wants to look at the remote while it stands still, with their [`VERSION`], beside any main side.
         /// Answered with [`Reply::Halted`].
         7 Halt(u32),
+        /// Somebody who wants the remote to end, with their [`VERSION`], whoever is its main side.
+        8 End(u32),
     }
 
     /// Warden to main side: one answer to each request, and the end of a remote when it comes.

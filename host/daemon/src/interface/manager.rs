@@ -1,40 +1,62 @@
 //! `org.sidecore.Sidecore1.Manager`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sidecore_dbus::{Error, action, processor_path};
-use tokio::sync::mpsc;
 use zbus::message::Header;
-use zbus::object_server::ObjectServer;
-use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
-use super::processor::{Processor, ProcessorSignals as _};
-use super::{Options, check_keys, error, text};
-use crate::authority::Authority;
-use crate::keeper::protocol::Ask;
-use crate::link::{Link, News};
-use crate::registry::Registry;
+use super::{Options, check_keys, error, flag, number, text, texts};
+use crate::keeper::protocol::{Ask, Load};
+use crate::link::Link;
+use crate::notify;
+use crate::remote::Remote;
+use crate::serve::House;
 
 /// Makes remotes.
 pub(crate) struct Manager {
-    registry: Arc<Registry>,
-    authority: Arc<Authority>,
-    runtime_dir: PathBuf,
+    house: House,
+    settings: Settings,
+}
+
+/// What holds for all remotes.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where sandboxes and keepers have their sockets.
+    pub(crate) runtime_dir: PathBuf,
+    /// Where the logs of their traces are kept.
+    pub(crate) logs: Option<PathBuf>,
+    /// Whether remotes go on when the daemon ends.
+    pub(crate) outlives: bool,
+    /// How many there may be.
+    pub(crate) most: usize,
+    /// Bytes of the longest firmware file.
+    pub(crate) max_firmware: u64,
 }
 
 impl Manager {
-    /// Sandboxes have their sockets in `runtime_dir`.
-    pub(crate) fn new(registry: Arc<Registry>, authority: Arc<Authority>, runtime_dir: PathBuf) -> Self {
-        Self { registry, authority, runtime_dir }
+    pub(crate) fn new(house: House, settings: Settings) -> Self {
+        Self { house, settings }
     }
 }
 
+/// How often a remote is started again within a minute, at most.
+const MAX_RESTARTS: u64 = 1000;
+
+/// What the name of a sandbox begins with that something else has started.
+const SANDBOX: &str = "sandbox:";
+
 #[interface(name = "org.sidecore.Sidecore1.Manager")]
 impl Manager {
-    /// Starts firmware, an ELF file, on a new remote in the sandbox. Answers the remote's object.
+    /// Starts firmware, an ELF file, on a new remote of that name. Answers the remote's object.
     ///
-    /// Option `lease` (s): `none`, or `tied`: the remote ends when the caller leaves the bus.
+    /// Options: `on` (s): `sandbox`, as where it is not given, or `qemu:BOARD`; `lease` (s): `none`, or `tied`: the remote ends
+    /// when the caller leaves the bus; `arguments` (as): the firmware's; `file` (s): what the firmware is called; `watchdog` (t):
+    /// microseconds without a sign of life that are a hang; `restart` (u): how often within a minute it is started again when
+    /// it crashes, and `silently` (b): with its endpoints.
     async fn start(
         &self,
         name: String,
@@ -42,37 +64,53 @@ impl Manager {
         options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-        #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Error> {
-        self.authority.check(&header, action::LOAD_FIRMWARE).await?;
-        check_keys(&options, &["lease"])?;
+        self.house.authority.check(&header, action::LOAD_FIRMWARE).await?;
+        let keys = ["lease", "on", "arguments", "file", "watchdog", "restart", "silently"];
+        check_keys(&options, &keys)?;
         let is_tied = match text(&options, "lease")?.unwrap_or("none") {
             "none" => false,
             "tied" => true,
             other => return Err(Error::BadOption(format!("lease is {other}, and not none or tied"))),
         };
         let caller = header.sender().map(ToString::to_string).filter(|_| is_tied);
-        let reserved = self.registry.reserve(&name, caller.clone())?;
-        let (link, news) = Link::start(&name).map_err(|error| Error::Failed(error.to_string()))?;
-        let file: std::os::fd::OwnedFd = firmware.into();
-        link.ask(Ask::Load { name: name.clone(), runtime_dir: self.runtime_dir.clone() }, Some(&file))
-            .await
-            .map_err(error)?;
-        let path = processor_path(&name);
-        server
-            .at(&path, Processor::new(name.clone(), Arc::clone(&link), Arc::clone(&self.authority)))
-            .await?;
-        reserved.fill(Arc::clone(&link));
-        tokio::spawn(follow(connection.clone(), path.clone(), name, Arc::clone(&self.registry), news));
+        let load = Load {
+            file: text(&options, "file")?.unwrap_or("firmware").to_owned(),
+            on: text(&options, "on")?.unwrap_or("sandbox").to_owned(),
+            arguments: texts(&options, "arguments")?,
+            watchdog_us: number(&options, "watchdog", 0, u64::MAX)?,
+            restarts: number(&options, "restart", 0, MAX_RESTARTS)? as u32,
+            silently: flag(&options, "silently")?,
+            tied_to: caller.clone().map(|caller| (bus_of(connection), caller)),
+            ..self.load(name)
+        };
+        let path = self.make(load, Ask::Load, Some(firmware.into())).await?;
         // The caller may have left before anybody knew that it is his.
         if let Some(caller) = caller {
             let bus = zbus::fdo::DBusProxy::new(connection).await?;
-            let caller = zbus::names::BusName::try_from(caller)?;
-            if !bus.name_has_owner(caller).await.unwrap_or(false) {
-                link.end();
+            let name = zbus::names::BusName::try_from(caller.as_str())?;
+            if !bus.name_has_owner(name).await.unwrap_or(false) {
+                self.house.registry.client_left(&caller);
             }
         }
         Ok(path)
+    }
+
+    /// Takes over a remote that runs already, `sandbox:NAME`: one that was left running by whatever started it. Answers its
+    /// object.
+    async fn attach(
+        &self,
+        remote: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        check_keys(&options, &[])?;
+        let name = remote.strip_prefix(SANDBOX).ok_or_else(|| {
+            Error::Unsupported(format!("{remote:?} is not {SANDBOX}NAME, and nothing else can be taken over"))
+        })?;
+        let load = Load { on: "sandbox".to_owned(), ..self.load(name.to_owned()) };
+        self.make(load, Ask::Attach, None).await
     }
 
     /// The objects of all remotes.
@@ -80,9 +118,22 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<OwnedObjectPath>, Error> {
-        self.authority.check(&header, action::INSPECT).await?;
-        Ok(self.registry.names().iter().map(|name| processor_path(name)).collect())
+        self.house.authority.check(&header, action::INSPECT).await?;
+        Ok(self.house.registry.all().iter().map(|remote| processor_path(remote.name())).collect())
     }
+
+    /// Something happened: when, in microseconds since 1970; to which remote, by name; which kind of event, in one word of
+    /// `added`, `removed`, `state`, `name-appeared`, `name-gone`, `lease`, `endpoint-opened`, `endpoint-closed`, `job`, `notice`,
+    /// `warning`; what, in words; and by the kind more (`state` (s); `service` (s), `device` (u), `address` (u); `code` (s)).
+    #[zbus(signal)]
+    pub(crate) async fn event(
+        emitter: &SignalEmitter<'_>,
+        time: u64,
+        processor: &str,
+        kind: &str,
+        what: &str,
+        details: HashMap<String, OwnedVariant>,
+    ) -> zbus::Result<()>;
 
     /// The daemon's version.
     #[zbus(property(emits_changed_signal = "const"))]
@@ -91,28 +142,39 @@ impl Manager {
     }
 }
 
-/// Tells the bus what happens to a remote, until its keeper is gone.
-async fn follow(
-    connection: Connection,
-    path: OwnedObjectPath,
-    name: String,
-    registry: Arc<Registry>,
-    mut news: mpsc::Receiver<News>,
-) {
-    let server = connection.object_server();
-    if let Ok(object) = server.interface::<_, Processor>(&path).await {
-        while let Some(news) = news.recv().await {
-            // Where the bus is gone there is nobody to tell.
-            let _ = match news {
-                News::State(state) => {
-                    let processor = object.get().await;
-                    processor.set_state(state);
-                    processor.state_changed(object.signal_emitter()).await
-                }
-                News::Happened { what, is_warning } => object.happened(&what, is_warning).await,
-            };
-        }
+impl Manager {
+    fn load(&self, name: String) -> Load {
+        let Settings { runtime_dir, logs, outlives, max_firmware, .. } = self.settings.clone();
+        Load { name, runtime_dir, logs, outlives, max_firmware, ..Load::default() }
     }
-    let _ = server.remove::<Processor, _>(&path).await;
-    registry.forget(&name);
+
+    /// Has a keeper make a remote, and puts that on the bus.
+    async fn make(
+        &self,
+        load: Load,
+        ask: fn(Load) -> Ask,
+        with: Option<std::os::fd::OwnedFd>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let failed = |error: anyhow::Error| Error::Failed(format!("no keeper can be started: {error:#}"));
+        let (link, news) = Link::start(&load.name).map_err(failed)?;
+        let remote = Remote::new(load.clone(), Arc::clone(&link));
+        if let Err(error) = self.house.registry.add(Arc::clone(&remote), self.settings.most) {
+            link.end();
+            return Err(error);
+        }
+        // What it tells before it answers is taken, too.
+        tokio::spawn(self.house.clone().follow(Arc::clone(&remote), news));
+        if let Err(refusal) = link.ask(ask(load), with.as_ref()).await {
+            self.house.registry.forget(&remote);
+            link.end();
+            return Err(error(refusal));
+        }
+        notify::keep(remote.name(), link.channel());
+        self.house.serve(&remote).await
+    }
+}
+
+/// The identity of the bus, within which names of clients are never used again.
+pub(crate) fn bus_of(connection: &Connection) -> String {
+    connection.server_guid().to_string()
 }

@@ -2,96 +2,134 @@
 //!
 //! Each client's endpoint is a socket that keeps message boundaries (`SOCK_SEQPACKET`): a packet is a message. The keeper
 //! moves them between sockets and rings, one of each client in turn, so that nobody who floods takes the buffers of others.
-//! The daemon speaks to it over a socket of its own; data never crosses the daemon.
+//! The daemon speaks to it over a socket of its own; data never crosses the daemon, and the keeper goes on without one until
+//! the next comes.
 
 pub(crate) mod protocol;
 
+mod bell;
+mod body;
 mod client;
+mod consoles;
+mod desk;
+mod leases;
+mod news;
+mod open;
+mod watched;
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::process;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use sidecore_backends::Any;
-use sidecore_backends::sandbox::{Config, Sandbox};
-use sidecore_os::{Channel, Errno};
-use sidecore_processor::{Ended, Endpoint, Event, Options, Processor};
-use sidecore_remoteproc::{Firmware, RemoteError};
+use sidecore_backends::sandbox::Sandbox;
+use sidecore_os::Channel;
+use sidecore_processor::codes::REMOTE_CRASHED;
+use sidecore_processor::{Ended, Processor};
 
+use self::body::Body;
 use self::client::{Client, Left};
-use self::protocol::{Answer, Ask, Kind, MAX_MESSAGE, Opened, Refusal, Request, Said, Service};
+use self::consoles::Consoles;
+use self::desk::Desk;
+use self::leases::Leases;
+use self::open::Awaited;
+use self::protocol::{Answer, Ask, Kind, Load, Mode, News, Refusal, Request, Service};
+use crate::place::Place;
 
 /// What keepers are called.
 pub(crate) const NAME: &str = "sidecore: keeper";
 
-/// How soon to try again what the daemon had no room for.
-const UNHEARD: Duration = Duration::from_millis(10);
-
-/// The longest firmware file, in bytes.
-const MAX_FIRMWARE: u64 = 256 << 20;
+/// How soon to try again to take a remote back whose lease ended.
+const NOT_BACK: Duration = Duration::from_millis(100);
 
 /// Makes this process a keeper if it was started to be one, and never returns then.
 pub(crate) fn hook() {
     if std::env::args_os().next().is_some_and(|name| name == NAME) {
+        // Nothing that is done to the daemon by its terminal is meant for keepers; nor may they keep a file system busy.
+        let _ = sidecore_os::new_session();
+        let _ = rustix::process::chdir("/");
         let done = Channel::from_stdin().ok().and_then(Keeper::new).map(Keeper::serve);
         process::exit(if done.is_some() { 0 } else { 1 });
     }
 }
 
 struct Keeper {
-    daemon: Channel,
+    desk: Desk,
     /// Everything that ends a wait: the daemon, and the clients' sockets.
     poll: OwnedFd,
-    processor: Option<Processor<Any>>,
+    body: Option<Body>,
     clients: Vec<Client>,
+    consoles: Consoles,
+    leases: Leases,
+    /// When to try to take the remote back from one who had it to itself.
+    not_back: Option<Instant>,
     /// Services that somebody waits for.
     awaited: Vec<Awaited>,
-    /// What the daemon, which does not listen just now, has no room for, each with the socket that goes with it.
-    unsaid: VecDeque<(Vec<u8>, Option<Channel>)>,
+    /// The number of the next endpoint.
+    next: u64,
     is_over: bool,
-}
-
-struct Awaited {
-    number: u64,
-    service: String,
-    until: Instant,
 }
 
 type Refused<T> = Result<T, Refusal>;
 
+/// An answer, and what comes with it; `None`: it is answered later.
+type Obeyed = Refused<Option<(Answer, Option<OwnedFd>)>>;
+
 impl Keeper {
     fn new(daemon: Channel) -> Option<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).ok()?;
-        epoll::add(&poll, &daemon, epoll::EventData::new_u64(0), epoll::EventFlags::IN).ok()?;
-        let (clients, awaited, unsaid) = (Vec::new(), Vec::new(), VecDeque::new());
-        Some(Self { daemon, poll, processor: None, clients, awaited, unsaid, is_over: false })
+        let desk = Desk::new(daemon, &poll).ok()?;
+        let (clients, awaited, leases) = (Vec::new(), Vec::new(), Leases::default());
+        let (body, consoles, not_back) = (None, Consoles::default(), None);
+        let (next, is_over) = (0, false);
+        Some(Self { desk, poll, body, clients, consoles, leases, not_back, awaited, next, is_over })
     }
 
     fn serve(mut self) {
         while !self.is_over {
-            self.hear_daemon();
-            let any = self.move_messages();
+            for (Request { number, what }, fd) in self.desk.hear(&self.poll) {
+                match self.obey(number, what, fd) {
+                    Ok(None) => {}
+                    Ok(Some((answer, with))) => self.desk.answer(number, Ok(answer), with),
+                    Err(refusal) => self.desk.answer(number, Err(refusal), None),
+                }
+            }
+            let outlives = self.body.as_ref().is_some_and(|body| body.load.outlives);
+            if !self.desk.has_daemon() && !outlives {
+                break;
+            }
+            let mut any = self.consoles.turn(&self.poll);
+            any |= self.move_messages();
+            self.take_leases_back();
             self.tell_events();
+            self.bring_back();
             self.answer_awaited();
-            self.speak();
-            if !any {
+            self.desk.speak();
+            if !any && !self.is_over {
                 self.sleep();
             }
         }
+        if let Some(body) = &mut self.body
+            && body.processor.remote().state().is_live()
+        {
+            // There is nobody left to tell.
+            let _ = body.processor.stop();
+        }
+        self.desk.speak();
     }
 
     /// Until somebody has something to say.
     fn sleep(&self) {
-        let again = (!self.unsaid.is_empty()).then(|| Instant::now() + UNHEARD);
-        let until = self.awaited.iter().map(|awaited| awaited.until).chain(again).min();
+        let awaited = self.awaited.iter().map(|awaited| awaited.until);
+        let due = self.body.as_ref().and_then(|body| body.due);
+        let until = awaited.chain(self.desk.due()).chain(due).chain(self.not_back).min();
         let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match self.processor.as_ref().filter(|processor| processor.ended().is_none()) {
-            Some(processor) => {
-                processor.wait(rest);
+        match self.body.as_ref().filter(|body| body.processor.ended().is_none()) {
+            Some(body) => {
+                body.bell.iter().for_each(bell::Bell::arm);
+                body.processor.wait(rest);
             }
             None => {
                 let rest = rest.and_then(|rest| rustix::event::Timespec::try_from(rest).ok());
@@ -102,34 +140,42 @@ impl Keeper {
         }
     }
 
-    fn hear_daemon(&mut self) {
-        let mut bytes = [0; MAX_MESSAGE];
-        loop {
-            let received = match self.daemon.receive(&mut bytes) {
-                Ok(Some(received)) => received,
-                Err(Errno::AGAIN) => return,
-                Ok(None) | Err(_) => {
-                    self.is_over = true;
-                    return;
-                }
-            };
-            let Ok(request) = postcard::from_bytes::<Request>(&bytes[..received.len]) else { continue };
-            let number = request.number;
-            if let Some(answer) = self.obey(request, received.fds.into_iter().next()).transpose() {
-                self.answer(number, answer);
+    fn obey(&mut self, number: u64, what: Ask, fd: Option<OwnedFd>) -> Obeyed {
+        let done = |done: Refused<()>| done.map(|()| Some((Answer::Done, None)));
+        match what {
+            Ask::Hello => {
+                let known = self.body.as_ref().map(|body| body.load.clone());
+                self.desk.answer(number, Ok(Answer::Known(known)), None);
+                self.tell_everything();
+                Ok(None)
             }
-        }
-    }
-
-    /// `None`: it is answered later, or has been.
-    fn obey(&mut self, request: Request, fd: Option<OwnedFd>) -> Refused<Option<Answer>> {
-        match request.what {
-            Ask::Load { name, runtime_dir } => self.load(&name, runtime_dir, fd).map(|()| Some(Answer::Done)),
-            Ask::Start => self.start().map(|()| Some(Answer::Done)),
-            Ask::Stop => {
-                let processor = self.processor.as_mut().ok_or_else(no_remote)?;
-                processor.stop().map_err(|error| refusal(&error))?;
-                Ok(Some(Answer::Done))
+            Ask::Load(load) => done(self.load(load, fd)),
+            Ask::Attach(load) => done(self.attach(load)),
+            Ask::Replace { file } => done(self.replace(file, fd)),
+            Ask::Start => done(self.start()),
+            Ask::Stop => done(self.stop()),
+            Ask::Restart => done(self.restart()),
+            Ask::Detach => done(self.detach()),
+            Ask::End => {
+                self.is_over = true;
+                done(Ok(()))
+            }
+            Ask::CheckFree => done(self.leases.check_free()),
+            Ask::BreakLeases => done(self.break_leases()),
+            Ask::Open { service, within_ms, queue, client } => {
+                self.await_service(number, service, within_ms, queue, client).map(|()| None)
+            }
+            Ask::OpenAt { device, local, peer, queue, client } => {
+                let opened = self.processor()?.open_at(device, local, peer);
+                let endpoint = opened.map_err(|error| Kind::NoRoom.because(error))?;
+                self.admit(number, endpoint, String::new(), queue, client).map(|()| None)
+            }
+            Ask::Close(number) => done(self.close(number)),
+            Ask::Count(number) => {
+                let counts = self.client(number)?.counts;
+                let answer =
+                    Answer::Counted { sent: counts.sent, received: counts.received, lost: counts.lost };
+                Ok(Some((answer, None)))
             }
             Ask::Services => {
                 let services = self.processor()?.services().into_iter();
@@ -138,62 +184,212 @@ impl Keeper {
                     name: service.name.to_string(),
                     addr: service.addr,
                 });
-                Ok(Some(Answer::Services(services.collect())))
+                Ok(Some((Answer::Services(services.collect()), None)))
             }
-            Ask::Open { service, within_ms } => {
+            Ask::Console => {
                 self.processor()?;
-                let until = Instant::now() + Duration::from_millis(within_ms.min(24 * 60 * 60 * 1000));
-                self.awaited.push(Awaited { number: request.number, service, until });
-                Ok(None)
+                let opened = self.consoles.open(&self.poll).map_err(|error| Kind::NoRoom.because(error))?;
+                Ok(Some((Answer::Socket, Some(opened))))
             }
-            Ask::OpenAt { device, local, peer } => {
-                let opened = self.processor()?.open_at(device, local, peer);
-                let endpoint =
-                    opened.map_err(|error| Refusal { kind: Kind::NoRoom, why: error.to_string() })?;
-                self.admit(request.number, endpoint).map(|()| None)
-            }
+            Ask::Lease { mode, client } => Ok(Some((Answer::Socket, Some(self.lease(mode, client)?)))),
+            Ask::Dump => done(self.dump(fd)),
         }
     }
 
-    fn load(&mut self, name: &str, runtime_dir: PathBuf, file: Option<OwnedFd>) -> Refused<()> {
-        let bad = |why: String| Refusal { kind: Kind::BadFirmware, why };
-        let failed = |why: String| Refusal { kind: Kind::Failed, why };
-        if self.processor.is_some() {
-            return Err(Refusal { kind: Kind::WrongState, why: "it was started already".to_owned() });
+    fn load(&mut self, load: Load, file: Option<OwnedFd>) -> Refused<()> {
+        self.expect_nothing()?;
+        let file = file.ok_or_else(|| Kind::BadFirmware.because("no firmware came with it"))?;
+        let body = Body::new(load, File::from(file), &self.consoles, &self.poll)?;
+        self.keep(body)?;
+        self.start()
+    }
+
+    fn attach(&mut self, load: Load) -> Refused<()> {
+        self.expect_nothing()?;
+        let body = Body::attach(load, &self.consoles, &self.poll)?;
+        self.keep(body)?;
+        self.tell_state();
+        Ok(())
+    }
+
+    fn expect_nothing(&self) -> Refused<()> {
+        match self.body {
+            None => Ok(()),
+            Some(_) => Err(Kind::WrongState.because("it has a remote already")),
         }
-        let file = file.ok_or_else(|| bad("no firmware came with it".to_owned()))?;
-        let bytes = read(&std::fs::File::from(file)).map_err(|why| bad(format!("the firmware {why}")))?;
-        let firmware = Firmware::parse(&bytes).map_err(|error| bad(error.to_string()))?;
-        let (name, runtime_dir) = (Some(name.to_owned()), Some(runtime_dir));
-        let config = Config { name: name.clone(), runtime_dir, ..Config::default() };
-        let mut sandbox = Sandbox::new(config).map_err(|error| failed(error.to_string()))?;
-        let watched = rustix::io::fcntl_dupfd_cloexec(&self.poll, 3);
-        sandbox.watch(watched.map_err(|errno| failed(errno.to_string()))?);
-        let mut processor = Processor::new(Any::from(sandbox), Options::new(&name.unwrap_or_default()));
-        processor.load(&firmware).map_err(|error| refusal(&error))?;
-        self.processor = Some(processor);
+    }
+
+    fn keep(&mut self, body: Body) -> Refused<()> {
+        if body.load.outlives {
+            let place = Place::open(&body.load.runtime_dir);
+            let opened = place.and_then(|place| self.desk.open_door(place, &body.load.name, &self.poll));
+            opened.map_err(|error| {
+                Kind::Failed.because(format_args!("no daemon would find it again: {error}"))
+            })?;
+        }
+        self.body = Some(body);
+        Ok(())
+    }
+
+    fn replace(&mut self, name: String, file: Option<OwnedFd>) -> Refused<()> {
+        let file = file.ok_or_else(|| Kind::BadFirmware.because("no firmware came with it"))?;
+        self.stop_if_live()?;
+        let body = self.body.as_mut().ok_or_else(no_remote)?;
+        body.load.file = name;
+        body.replace(File::from(file))?;
         self.start()
     }
 
     fn start(&mut self) -> Refused<()> {
-        let processor = self.processor.as_mut().ok_or_else(no_remote)?;
-        processor.start().map_err(|error| refusal(&error))?;
+        self.expect_ours()?;
+        let body = self.body.as_mut().ok_or_else(no_remote)?;
+        body.start(&self.consoles, &self.poll)?;
         // Their endpoints were the last run's.
-        self.clients.clear();
-        self.queue(&Said::State("running".to_owned()), None);
+        self.close_all();
+        self.tell_state();
+        self.tell_firmware();
         Ok(())
     }
 
-    fn processor(&self) -> Refused<&Processor<Any>> {
-        self.processor.as_ref().ok_or_else(no_remote)
+    fn stop(&mut self) -> Refused<()> {
+        self.expect_ours()?;
+        let body = self.body.as_mut().ok_or_else(no_remote)?;
+        body.due = None;
+        if matches!(body.processor.ended(), Some(Ended::Detached)) {
+            // Whoever had it to itself lost it with its warden.
+            return Ok(());
+        }
+        body.processor.stop().map_err(|error| body::refusal(&error))
+    }
+
+    fn stop_if_live(&mut self) -> Refused<()> {
+        let is_live = self.processor()?.remote().state().is_live();
+        if is_live { self.stop() } else { Ok(()) }
+    }
+
+    fn restart(&mut self) -> Refused<()> {
+        self.stop_if_live()?;
+        self.start()?;
+        if let Some(body) = &mut self.body {
+            body.restarts += 1;
+            self.desk.tell(News::Restarts(body.restarts));
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Refused<()> {
+        self.expect_ours()?;
+        let body = self.body.as_mut().ok_or_else(no_remote)?;
+        body.processor.detach().map_err(|error| body::refusal(&error))?;
+        self.is_over = true;
+        Ok(())
+    }
+
+    fn dump(&mut self, file: Option<OwnedFd>) -> Refused<()> {
+        use sidecore_processor::dumps::write_plain;
+        use sidecore_remoteproc::coredump::Include;
+        let file = file.ok_or_else(|| Kind::Failed.because("no file came with it"))?;
+        let file = File::from(file);
+        let body = self.body.as_ref().ok_or_else(no_remote)?;
+        let facts = [("remote", &*body.load.name), ("on", &*body.load.on), ("state", body.state())];
+        let written = if body.processor.ended().is_some() {
+            let remote = body.processor.remote();
+            let dump = remote.core_dump(Include::default(), &facts);
+            let dump =
+                dump.map_err(|error| Kind::Failed.because(format_args!("error[{}]: {error}", error.code())));
+            write_plain(&dump?, &file)
+        } else {
+            let dumped =
+                body.processor.dump_running(Include::default(), &facts, |dump| write_plain(dump, &file));
+            dumped.map_err(|error| body::refusal(&error))?
+        };
+        written.map_err(|error| Kind::Failed.because(format_args!("the dump cannot be written: {error}")))
+    }
+
+    fn lease(&mut self, mode: Mode, client: String) -> Refused<OwnedFd> {
+        self.leases.check(mode)?;
+        let mut connection = None;
+        if mode == Mode::Exclusive {
+            let body = self.body.as_mut().ok_or_else(no_remote)?;
+            let unsupported = || {
+                Kind::Unsupported.because("a board's main side is one process for ever; sandboxes change it")
+            };
+            let name = body.processor.remote().backend().sandbox().ok_or_else(unsupported)?.name().to_owned();
+            if !body.processor.remote().state().is_live() {
+                return Err(Kind::WrongState.because("it does not run"));
+            }
+            self.close_all();
+            let body = self.body.as_mut().ok_or_else(no_remote)?;
+            body.processor.detach().map_err(|error| body::refusal(&error))?;
+            // Either there is somebody else now, or it is ours again at once.
+            self.not_back = Some(Instant::now());
+            let asked = Sandbox::ask_for(&name, Some(&body.load.runtime_dir));
+            connection = Some(asked.map_err(|error| body::refusal(&error.into()))?);
+        }
+        let socket = self.leases.add(mode, client, connection, &self.poll)?;
+        if mode == Mode::Exclusive {
+            self.not_back = None;
+        }
+        self.desk.tell(News::Lease(self.leases.mode()));
+        self.tell_state();
+        Ok(socket)
+    }
+
+    fn break_leases(&mut self) -> Refused<()> {
+        let was = self.leases.mode();
+        self.leases.clear();
+        if was == Mode::Exclusive {
+            let load = &self.body.as_ref().ok_or_else(no_remote)?.load;
+            // Nobody can be made to close a connection.
+            let ended = Sandbox::end(&load.name, Some(&load.runtime_dir));
+            ended.map_err(|error| body::refusal(&error.into()))?;
+            self.desk.tell(News::State("offline".to_owned()));
+        }
+        if was != Mode::None {
+            self.desk.tell(News::Lease(Mode::None));
+        }
+        Ok(())
+    }
+
+    /// Does what follows when a lease ends.
+    fn take_leases_back(&mut self) {
+        let ended = self.leases.take_ended();
+        if !ended.is_empty() {
+            self.desk.tell(News::Lease(self.leases.mode()));
+        }
+        if ended.contains(&Mode::Tied) {
+            self.is_over = true;
+        }
+        if ended.contains(&Mode::Exclusive) {
+            self.not_back = Some(Instant::now());
+        }
+        let Some(body) =
+            self.body.as_mut().filter(|_| self.not_back.is_some_and(|due| due <= Instant::now()))
+        else {
+            return;
+        };
+        match body.take_over() {
+            Ok(()) => self.not_back = None,
+            // Its lease ended, and it still has the warden's connection; or the remote was stopped by it.
+            Err(error) => {
+                let is_there = Sandbox::names(Some(&body.load.runtime_dir));
+                self.not_back = is_there.contains(&body.load.name).then(|| Instant::now() + NOT_BACK);
+                if self.not_back.is_none() {
+                    let what = format!("it did not come back from its lease: {error}");
+                    self.desk.tell(News::Happened { what, code: Some(error.code().to_string()) });
+                }
+            }
+        }
+        self.tell_state();
     }
 
     /// Moves messages both ways, one of each client in turn; whether there were any.
     fn move_messages(&mut self) -> bool {
-        let Some(processor) = &self.processor else { return false };
+        let Some(body) = &self.body else { return false };
+        let processor = &body.processor;
         processor.poll();
         let mut any = false;
-        let poll = &self.poll;
+        let (poll, desk) = (&self.poll, &mut self.desk);
         // Another one is the first to find a free buffer each time.
         if !self.clients.is_empty() {
             self.clients.rotate_left(1);
@@ -206,131 +402,46 @@ impl Keeper {
             }
             Err(Left) => {
                 processor.close(client.endpoint);
+                desk.tell(News::Closed(client.facts.number));
                 false
             }
         });
         any
     }
 
-    fn tell_events(&mut self) {
-        let Some(processor) = &self.processor else { return };
-        let events: Vec<_> = std::iter::from_fn(|| processor.event()).collect();
-        for event in events {
-            let is_warning = event.code().is_some();
-            self.tell(&Said::Happened { what: event.to_string(), is_warning });
-            if let Event::Ended(ended) = &event {
-                self.queue(&Said::State(state(ended).to_owned()), None);
-            }
-        }
-    }
-
-    fn answer_awaited(&mut self) {
-        let Some(processor) = &self.processor else { return };
-        let services = processor.services();
-        let mut answers = Vec::new();
-        self.awaited.retain(|awaited| {
-            let found = services.iter().find(|found| found.name.matches(&awaited.service));
-            let answer = match (found, processor.ended()) {
-                (Some(found), _) => processor
-                    .open_service(found)
-                    .map_err(|error| Refusal { kind: Kind::NoRoom, why: error.to_string() }),
-                (None, Some(ended)) => Err(Refusal { kind: Kind::WrongState, why: ended.to_string() }),
-                (None, None) if Instant::now() >= awaited.until => {
-                    let names: Vec<_> = services.iter().map(|found| found.name.to_string()).collect();
-                    let why = format!("{} was not announced; there are {names:?}", awaited.service);
-                    Err(Refusal { kind: Kind::NotAnnounced, why })
+    fn bring_back(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        match body.bring_back() {
+            None => {}
+            Some(Ok(())) => {
+                let (restarts, silently) = (body.restarts, body.load.silently);
+                if !silently {
+                    self.close_all();
                 }
-                (None, None) => return true,
-            };
-            answers.push((awaited.number, answer));
-            false
-        });
-        for (number, answer) in answers {
-            if let Err(refusal) = answer.and_then(|endpoint| self.admit(number, endpoint)) {
-                self.answer(number, Err(refusal));
+                self.desk.tell(News::Restarts(restarts));
+                self.tell_state();
+            }
+            Some(Err(refusal)) => {
+                let what = format!("it could not be started again: {}", refusal.why);
+                self.desk.tell(News::Happened { what, code: Some(REMOTE_CRASHED.to_string()) });
             }
         }
     }
 
-    /// Makes a socket for an endpoint and answers with it.
-    fn admit(&mut self, number: u64, endpoint: Endpoint) -> Refused<()> {
-        let failed = |why: String| Refusal { kind: Kind::NoRoom, why };
-        let (ours, theirs) = Channel::pair().map_err(|refused| failed(refused.to_string()))?;
-        // Theirs is like any socket that a program is given.
-        rustix::io::ioctl_fionbio(&theirs, false).map_err(|errno| failed(errno.to_string()))?;
-        let max = self.processor()?.max_payload(endpoint).map_err(|lost| failed(lost.to_string()))?;
-        let opened = Opened { device: endpoint.device(), addr: endpoint.addr(), max_payload: max as u32 };
-        let client =
-            Client::new(ours, endpoint, max, &self.poll).map_err(|errno| failed(errno.to_string()))?;
-        self.clients.push(client);
-        let answer = Said::Answer { number, answer: Ok(Answer::Endpoint(opened)) };
-        self.queue(&answer, Some(theirs));
-        Ok(())
-    }
-
-    fn answer(&mut self, number: u64, answer: Refused<Answer>) {
-        self.queue(&Said::Answer { number, answer }, None);
-    }
-
-    /// Says what must not be missed.
-    fn queue(&mut self, said: &Said, with: Option<Channel>) {
-        let bytes = postcard::to_stdvec(said).expect("there is memory for a few kilobytes");
-        self.unsaid.push_back((bytes, with));
-    }
-
-    /// Says what there is to say, as far as the daemon listens.
-    fn speak(&mut self) {
-        while let Some((bytes, with)) = self.unsaid.pop_front() {
-            let fds: Vec<_> = with.iter().map(AsFd::as_fd).collect();
-            match self.daemon.send(&bytes, &fds) {
-                Ok(()) => {}
-                Err(Errno::AGAIN) => return self.unsaid.push_front((bytes, with)),
-                Err(_) => {
-                    self.is_over = true;
-                    return;
-                }
-            }
+    /// An exclusive lease leaves nothing to be done here.
+    fn expect_ours(&self) -> Refused<()> {
+        match self.leases.mode() {
+            Mode::Exclusive => Err(Kind::Leased.because("another process is its main side")),
+            _ => Ok(()),
         }
     }
 
-    /// Tells some news; where the daemon does not listen they are missed.
-    fn tell(&mut self, news: &Said) {
-        let bytes = postcard::to_stdvec(news).expect("there is memory for a few kilobytes");
-        if bytes.len() <= MAX_MESSAGE && self.unsaid.is_empty() {
-            // An end is seen when it is listened to.
-            let _ = self.daemon.send(&bytes, &[]);
-        }
-    }
-}
-
-/// Reads a whole file from its beginning, wherever others who have it open stand.
-fn read(file: &std::fs::File) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    let metadata = file.metadata().map_err(cannot)?;
-    // Nobody knows when a pipe ends.
-    if !metadata.is_file() {
-        return Err("is no file".to_owned());
-    }
-    if metadata.len() > MAX_FIRMWARE {
-        return Err(format!("has {} bytes: {MAX_FIRMWARE} at most", metadata.len()));
-    }
-    let mut bytes = vec![0; usize::try_from(metadata.len()).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0).map_err(cannot)?;
-    Ok(bytes)
-}
-
-fn state(ended: &Ended) -> &'static str {
-    match ended {
-        Ended::Crashed(_) | Ended::Lost(_) => "crashed",
-        Ended::Detached => "detached",
-        _ => "offline",
+    fn processor(&self) -> Refused<&Processor<Any>> {
+        self.expect_ours()?;
+        self.body.as_ref().map(|body| &body.processor).ok_or_else(no_remote)
     }
 }
 
 fn no_remote() -> Refusal {
-    Refusal { kind: Kind::WrongState, why: "it was not started".to_owned() }
-}
-
-fn refusal(error: &RemoteError) -> Refusal {
-    Refusal { kind: Kind::Failed, why: format!("error[{}]: {error}", error.code()) }
+    Kind::WrongState.because("it was not started")
 }

@@ -42,6 +42,7 @@ fn requests() -> Vec<Request> {
         Request::Detach(()),
         Request::Attach(VERSION),
         Request::Halt(VERSION),
+        Request::End(VERSION),
     ]
 }
 

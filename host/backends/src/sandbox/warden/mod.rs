@@ -331,6 +331,7 @@ impl Warden {
             }
             Request::Attach(_) => state("attach", "this is attached already"),
             Request::Halt(_) => state("halt", "only those who are not its main side ask for that"),
+            Request::End(_) => state("end", "only those who are not its main side ask for that"),
         }
     }
 
@@ -357,6 +358,11 @@ impl Warden {
         let version = match Request::decode(&bytes[..received.len]) {
             Ok(Request::Attach(version)) => version,
             Ok(Request::Halt(version)) => return self.halt(peer, version),
+            // Whatever a version has learnt since, this is said in the same way.
+            Ok(Request::End(_)) => {
+                self.over = Some("somebody else ended it".to_owned());
+                return;
+            }
             _ => return,
         };
         let refusal = match (&self.client, &self.estate, &self.boot) {

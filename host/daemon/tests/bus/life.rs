@@ -1,151 +1,14 @@
-//! The daemon on a bus of its own, as its clients see it.
-#![allow(clippy::unwrap_used, missing_docs, reason = "these are tests")]
+//! What clients do with remotes, and what they are refused.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, ErrorKind};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use zbus::{Connection, OwnedFd, OwnedObjectPath, Proxy};
-use zbus::{Fd, Variant};
+use zbus::{OwnedFd, OwnedObjectPath, Variant};
 
-const SOON: Duration = Duration::from_secs(20);
-
-/// A bus and a daemon, in a directory that goes with them.
-struct Bus {
-    place: PathBuf,
-    address: String,
-    bus: Child,
-    daemon: Child,
-}
-
-impl Bus {
-    async fn new(name: &str) -> Self {
-        let place = std::env::temp_dir().join(format!("sidecored-{name}-{}", std::process::id()));
-        fs::create_dir(&place).unwrap();
-        fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let mut bus = Command::new("dbus-daemon")
-            .args(["--session", "--nofork", "--nopidfile", "--print-address"])
-            .arg(format!("--address=unix:path={}", place.join("bus").display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("there is a dbus-daemon (Debian: dbus)");
-        let mut address = String::new();
-        BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        let address = address.trim_end().to_owned();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_sidecored"))
-            .arg("--session")
-            .env("DBUS_SESSION_BUS_ADDRESS", &address)
-            .env("XDG_RUNTIME_DIR", &place)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let bus = Self { place, address, bus, daemon };
-        let client = bus.client().await;
-        let names = zbus::fdo::DBusProxy::new(&client.0).await.unwrap();
-        let begin = Instant::now();
-        while !names.name_has_owner(sidecore_dbus::NAME.try_into().unwrap()).await.unwrap() {
-            assert!(begin.elapsed() < SOON, "no daemon");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        bus
-    }
-
-    async fn client(&self) -> Client {
-        let builder = zbus::connection::Builder::address(self.address.as_str());
-        Client(builder.build().await.unwrap())
-    }
-
-    /// The sockets of sandboxes, which go with them.
-    fn sandboxes(&self) -> usize {
-        fs::read_dir(self.place.join("sidecore")).map_or(0, Iterator::count)
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        for child in [&mut self.daemon, &mut self.bus] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = until(|| self.sandboxes() == 0);
-        let _ = fs::remove_dir_all(&self.place);
-    }
-}
-
-fn until(is_so: impl Fn() -> bool) -> bool {
-    let begin = Instant::now();
-    while !is_so() {
-        if begin.elapsed() > SOON {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
-}
-
-struct Client(Connection);
-
-type Options = HashMap<&'static str, Variant<'static>>;
-
-impl Client {
-    async fn manager(&self) -> Proxy<'_> {
-        Proxy::new(&self.0, sidecore_dbus::NAME, sidecore_dbus::ROOT, sidecore_dbus::MANAGER).await.unwrap()
-    }
-
-    async fn start_of(&self, name: &str, file: &Path, options: Options) -> zbus::Result<OwnedObjectPath> {
-        let file = File::open(file).unwrap();
-        self.manager().await.call("Start", &(name, Fd::from(&file), options)).await
-    }
-
-    async fn start(&self, name: &str) -> OwnedObjectPath {
-        self.start_of(name, &echo(), Options::new()).await.unwrap()
-    }
-
-    async fn processor(&self, path: &OwnedObjectPath) -> Proxy<'_> {
-        let path = path.clone();
-        Proxy::new(&self.0, sidecore_dbus::NAME, path, sidecore_dbus::PROCESSOR).await.unwrap()
-    }
-
-    async fn open(&self, path: &OwnedObjectPath) -> UnixDatagram {
-        let arguments = ("rpmsg-echo", Options::new());
-        let opened = self.processor(path).await.call("OpenEndpoint", &arguments).await;
-        let (fd, addr, max): (OwnedFd, u32, u32) = opened.unwrap();
-        assert!(addr >= 1024 && max == 496, "{addr} {max}");
-        let socket = UnixDatagram::from(std::os::fd::OwnedFd::from(fd));
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        socket
-    }
-}
-
-fn echo() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_sidecored")).ancestors().nth(2).unwrap();
-    let images = target.join(format!("images/{}-unknown-linux-gnu/release", std::env::consts::ARCH));
-    let echo = images.join("echo");
-    assert!(echo.exists(), "{}: `cargo xtask images` makes it", echo.display());
-    echo
-}
-
-#[track_caller]
-fn exchange(socket: &UnixDatagram, message: &[u8]) {
-    socket.send(message).unwrap();
-    let mut answer = [0; 512];
-    let len = socket.recv(&mut answer).unwrap();
-    assert_eq!(&answer[..len], message);
-}
-
-/// The name of a method's error, and what it says.
-fn error_of<T: std::fmt::Debug>(result: zbus::Result<T>) -> (String, String) {
-    match result.unwrap_err() {
-        zbus::Error::MethodError(name, text, _) => (name.to_string(), text.unwrap_or_default()),
-        other => panic!("{other}"),
-    }
-}
+use crate::house::{Bus, Options, SOON, echo, error_of, exchange, until};
 
 #[tokio::test]
 async fn a_remote_is_started_talked_with_over_a_socket_stopped_started_again_and_removed() {
@@ -278,7 +141,7 @@ async fn a_remote_that_is_tied_to_its_client_ends_when_that_leaves_the_bus_and_a
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_killed_leaves_nothing_behind() {
+async fn a_transient_daemon_that_is_killed_leaves_nothing_behind() {
     let mut bus = Bus::new("killed").await;
     let client = bus.client().await;
     let sockets =
@@ -294,7 +157,7 @@ async fn a_daemon_that_is_killed_leaves_nothing_behind() {
 
 /// The client in the book.
 fn books_client() -> &'static str {
-    let page = include_str!("../../../book/src/guide/daemon.md");
+    let page = include_str!("../../../../book/src/guide/daemon.md");
     page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap()
 }
 

@@ -1,0 +1,8 @@
+//! The daemon on a bus of its own, as its clients see it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "these are tests")]
+
+mod house;
+mod lease;
+mod life;
+mod objects;
+mod outlive;

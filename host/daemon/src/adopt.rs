@@ -8,7 +8,7 @@ use std::time::Duration;
 use sidecore_os::Channel;
 use tokio::time::timeout;
 
-use crate::interface::manager::{Settings, bus_of};
+use crate::interface::manager::bus_of;
 use crate::keeper::protocol::{Answer, Ask};
 use crate::link::Link;
 use crate::notify;
@@ -21,26 +21,25 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Takes over all remotes that there are: by the conversations with their keepers that the service manager kept, and by the
 /// keepers' sockets.
-pub(crate) async fn adopt(house: &House, settings: &Settings, inherited: Vec<(String, OwnedFd)>) {
+pub(crate) async fn adopt(house: &House, inherited: Vec<(String, OwnedFd)>) {
     let mut found = BTreeSet::new();
     for (name, fd) in inherited {
-        if take(house, settings, &name, Channel::from(fd)).await {
+        if take(house, &name, Channel::from(fd)).await {
             found.insert(name);
         } else {
             notify::remove(&name);
         }
     }
-    let Ok(place) = Place::open(&settings.runtime_dir) else { return };
+    let Ok(place) = Place::open(&house.settings().runtime_dir) else { return };
     for (name, channel) in place.keepers(&found) {
-        if !take(house, settings, &name, channel).await {
+        if !take(house, &name, channel).await {
             eprintln!("sidecored: the keeper of {name} does not answer; its remote is left to it");
         }
     }
-    end_those_whose_client_left(house).await;
 }
 
 /// Whether there is a remote at the other end.
-async fn take(house: &House, settings: &Settings, name: &str, channel: Channel) -> bool {
+async fn take(house: &House, name: &str, channel: Channel) -> bool {
     let Ok((link, news)) = Link::find(channel) else { return false };
     let Ok(Ok((Answer::Known(Some(load)), _))) = timeout(ANSWER, link.ask(Ask::Hello, None)).await else {
         return false;
@@ -50,7 +49,7 @@ async fn take(house: &House, settings: &Settings, name: &str, channel: Channel) 
         return false;
     }
     let remote = Remote::new(load, Arc::clone(&link));
-    if house.registry.add(Arc::clone(&remote), settings.most).is_err() {
+    if house.registry().add(Arc::clone(&remote), usize::MAX).is_err() {
         return false;
     }
     notify::keep(name, link.channel());
@@ -60,14 +59,13 @@ async fn take(house: &House, settings: &Settings, name: &str, channel: Channel) 
 }
 
 /// Ends what was tied to a client that is gone, or of a bus that is.
-async fn end_those_whose_client_left(house: &House) {
-    let Ok(bus) = zbus::fdo::DBusProxy::new(&house.connection).await else { return };
-    for remote in house.registry.all() {
+pub(crate) async fn end_those_whose_client_left(house: &House) {
+    let connection = house.connection();
+    let Ok(bus) = zbus::fdo::DBusProxy::new(&connection).await else { return };
+    for remote in house.registry().all() {
         let Some((its_bus, client)) = &remote.load().tied_to else { continue };
         let is_there = match zbus::names::BusName::try_from(client.as_str()) {
-            Ok(name) if *its_bus == bus_of(&house.connection) => {
-                bus.name_has_owner(name).await.unwrap_or(false)
-            }
+            Ok(name) if *its_bus == bus_of(&connection) => bus.name_has_owner(name).await.unwrap_or(false),
             _ => false,
         };
         if !is_there {

@@ -163,7 +163,7 @@ pub(crate) async fn dump(
     let progress = Progress { state: State::Running, what, cancel: is_sandbox.then_some(cancel) };
     let work = Arc::new(Work { progress: Mutex::new(progress), file: kept });
     let path = OwnedObjectPath::try_from(format!("{ROOT}/jobs/{number}")).expect("a number is behind a path");
-    house.connection.object_server().at(&path, Job::new(Arc::clone(&work), house.clone())).await?;
+    house.connection().object_server().at(&path, Job::new(Arc::clone(&work), house.clone())).await?;
     let (house, remote, object) = (house.clone(), Arc::clone(remote), path.clone());
     tokio::spawn(async move {
         let ended = match is_sandbox {
@@ -175,7 +175,7 @@ pub(crate) async fn dump(
         };
         finish(&house, &remote, &work, &object, ended).await;
         tokio::time::sleep(KEPT).await;
-        let _ = house.connection.object_server().remove::<Job, _>(&object).await;
+        let _ = house.connection().object_server().remove::<Job, _>(&object).await;
     });
     Ok(path)
 }
@@ -225,7 +225,7 @@ async fn finish(
         let mut progress = work.progress();
         (progress.state, progress.what) = (state, what.clone());
     }
-    if let Ok(object) = house.connection.object_server().interface::<_, Job>(path).await {
+    if let Ok(object) = house.connection().object_server().interface::<_, Job>(path).await {
         let job = object.get().await;
         let _ = job.what_changed(object.signal_emitter()).await;
         let _ = job.state_changed(object.signal_emitter()).await;

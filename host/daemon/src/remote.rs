@@ -28,6 +28,8 @@ pub(crate) struct Known {
     pub(crate) restarts: u64,
     pub(crate) firmware: FirmwareFacts,
     pub(crate) endpoints: BTreeMap<u64, Opened>,
+    /// What was told before it was on the bus.
+    pub(crate) early: Vec<News>,
 }
 
 impl Remote {

@@ -205,6 +205,10 @@ pub trait Endpoint {
     /// Messages from the remote to the client so far.
     #[zbus(property(emits_changed_signal = "false"))]
     fn received(&self) -> zbus::Result<u64>;
+
+    /// Messages from the remote that the client did not take in time, and that are lost.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn lost(&self) -> zbus::Result<u64>;
 }
 
 /// Work that takes longer than a call. Its object goes a while after it ended.

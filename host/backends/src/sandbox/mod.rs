@@ -361,6 +361,10 @@ impl Backend for Sandbox {
         let (Reply::Attached(attached), fds) = answer else {
             return Err(lost("it gave an answer to another question".to_owned()));
         };
+        // What was joined for the time before may have the same number as what came now.
+        let joined = Joined::new().map_err(system)?;
+        joined.add(&self.waker).map_err(system)?;
+        self.joined = joined;
         self.take_estate(&attached.plan, fds)?;
         self.joined.add(&client).map_err(system)?;
         (self.client, self.dir) = (Some(client), dir);

@@ -37,7 +37,7 @@ impl Endpoint {
 impl Endpoint {
     /// Closes it; its client reads the end.
     async fn close(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::OPEN_ENDPOINT).await?;
+        self.house.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &[])?;
         self.remote.tell(Ask::Close(self.facts.number)).await.map_err(error)
     }

@@ -34,7 +34,7 @@ impl Firmware {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LOAD_FIRMWARE).await?;
+        self.house.check(&header, action::LOAD_FIRMWARE).await?;
         check_keys(&options, &["file", "force"])?;
         let file = text(&options, "file")?.unwrap_or("firmware").to_owned();
         check_free(&self.remote, &options).await?;

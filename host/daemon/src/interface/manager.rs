@@ -2,24 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use sidecore_dbus::{Error, action, processor_path};
+use sidecored::config::{Defaults, Limits};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
-use super::{Options, check_keys, error, flag, number, text, texts};
+use super::{Options, check_keys, flag, number, text, texts};
 use crate::keeper::protocol::{Ask, Load};
-use crate::link::Link;
-use crate::notify;
-use crate::remote::Remote;
 use crate::serve::House;
 
 /// Makes remotes.
 pub(crate) struct Manager {
     house: House,
-    settings: Settings,
 }
 
 /// What holds for all remotes.
@@ -31,15 +27,13 @@ pub(crate) struct Settings {
     pub(crate) logs: Option<PathBuf>,
     /// Whether remotes go on when the daemon ends.
     pub(crate) outlives: bool,
-    /// How many there may be.
-    pub(crate) most: usize,
-    /// Bytes of the longest firmware file.
-    pub(crate) max_firmware: u64,
+    pub(crate) limits: Limits,
+    pub(crate) defaults: Defaults,
 }
 
 impl Manager {
-    pub(crate) fn new(house: House, settings: Settings) -> Self {
-        Self { house, settings }
+    pub(crate) fn new(house: House) -> Self {
+        Self { house }
     }
 }
 
@@ -65,7 +59,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
-        self.house.authority.check(&header, action::LOAD_FIRMWARE).await?;
+        self.house.check(&header, action::LOAD_FIRMWARE).await?;
         let keys = ["lease", "on", "arguments", "file", "watchdog", "restart", "silently"];
         check_keys(&options, &keys)?;
         let is_tied = match text(&options, "lease")?.unwrap_or("none") {
@@ -74,23 +68,24 @@ impl Manager {
             other => return Err(Error::BadOption(format!("lease is {other}, and not none or tied"))),
         };
         let caller = header.sender().map(ToString::to_string).filter(|_| is_tied);
+        let usual = self.house.usual(name);
         let load = Load {
             file: text(&options, "file")?.unwrap_or("firmware").to_owned(),
-            on: text(&options, "on")?.unwrap_or("sandbox").to_owned(),
+            on: text(&options, "on")?.map_or(usual.on.clone(), str::to_owned),
             arguments: texts(&options, "arguments")?,
-            watchdog_us: number(&options, "watchdog", 0, u64::MAX)?,
-            restarts: number(&options, "restart", 0, MAX_RESTARTS)? as u32,
-            silently: flag(&options, "silently")?,
+            watchdog_us: number(&options, "watchdog", usual.watchdog_us, u64::MAX)?,
+            restarts: number(&options, "restart", usual.restarts.into(), MAX_RESTARTS)? as u32,
+            silently: flag(&options, "silently")? || usual.silently && !options.contains_key("silently"),
             tied_to: caller.clone().map(|caller| (bus_of(connection), caller)),
-            ..self.load(name)
+            ..usual
         };
-        let path = self.make(load, Ask::Load, Some(firmware.into())).await?;
+        let path = self.house.make(load, Ask::Load, Some(firmware.into())).await?;
         // The caller may have left before anybody knew that it is his.
         if let Some(caller) = caller {
             let bus = zbus::fdo::DBusProxy::new(connection).await?;
             let name = zbus::names::BusName::try_from(caller.as_str())?;
             if !bus.name_has_owner(name).await.unwrap_or(false) {
-                self.house.registry.client_left(&caller);
+                self.house.registry().client_left(&caller);
             }
         }
         Ok(path)
@@ -104,13 +99,13 @@ impl Manager {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         let name = remote.strip_prefix(SANDBOX).ok_or_else(|| {
             Error::Unsupported(format!("{remote:?} is not {SANDBOX}NAME, and nothing else can be taken over"))
         })?;
-        let load = Load { on: "sandbox".to_owned(), ..self.load(name.to_owned()) };
-        self.make(load, Ask::Attach, None).await
+        let load = Load { on: "sandbox".to_owned(), ..self.house.usual(name.to_owned()) };
+        self.house.make(load, Ask::Attach, None).await
     }
 
     /// The objects of all remotes.
@@ -118,8 +113,8 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<OwnedObjectPath>, Error> {
-        self.house.authority.check(&header, action::INSPECT).await?;
-        Ok(self.house.registry.all().iter().map(|remote| processor_path(remote.name())).collect())
+        self.house.check(&header, action::INSPECT).await?;
+        Ok(self.house.registry().all().iter().map(|remote| processor_path(remote.name())).collect())
     }
 
     /// Something happened: when, in microseconds since 1970; to which remote, by name; which kind of event, in one word of
@@ -139,38 +134,6 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
-    }
-}
-
-impl Manager {
-    fn load(&self, name: String) -> Load {
-        let Settings { runtime_dir, logs, outlives, max_firmware, .. } = self.settings.clone();
-        Load { name, runtime_dir, logs, outlives, max_firmware, ..Load::default() }
-    }
-
-    /// Has a keeper make a remote, and puts that on the bus.
-    async fn make(
-        &self,
-        load: Load,
-        ask: fn(Load) -> Ask,
-        with: Option<std::os::fd::OwnedFd>,
-    ) -> Result<OwnedObjectPath, Error> {
-        let failed = |error: anyhow::Error| Error::Failed(format!("no keeper can be started: {error:#}"));
-        let (link, news) = Link::start(&load.name).map_err(failed)?;
-        let remote = Remote::new(load.clone(), Arc::clone(&link));
-        if let Err(error) = self.house.registry.add(Arc::clone(&remote), self.settings.most) {
-            link.end();
-            return Err(error);
-        }
-        // What it tells before it answers is taken, too.
-        tokio::spawn(self.house.clone().follow(Arc::clone(&remote), news));
-        if let Err(refusal) = link.ask(ask(load), with.as_ref()).await {
-            self.house.registry.forget(&remote);
-            link.end();
-            return Err(error(refusal));
-        }
-        notify::keep(remote.name(), link.channel());
-        self.house.serve(&remote).await
     }
 }
 

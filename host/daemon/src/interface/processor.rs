@@ -28,15 +28,14 @@ impl Processor {
 /// How long a service may take to be announced, in microseconds, where nothing is said.
 const TIMEOUT: u64 = 5_000_000;
 
-/// How many messages of the remote's may wait for a client, where nothing is said, and at most.
-const QUEUE: u64 = 256;
+/// How many messages of the remote's may wait for a client, at most.
 const MAX_QUEUE: u64 = 65_536;
 
 #[interface(name = "org.sidecore.Sidecore1.Processor")]
 impl Processor {
     /// Starts its firmware once more, from the beginning. Endpoints of the run before are closed.
     async fn start(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         self.remote.tell(Ask::Start).await.map_err(error)
     }
@@ -45,7 +44,7 @@ impl Processor {
     ///
     /// Option `force` (b): whoever has a lease; so for the methods that follow.
     async fn stop(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &["force"])?;
         check_free(&self.remote, &options).await?;
         self.remote.tell(Ask::Stop).await.map_err(error)
@@ -53,7 +52,7 @@ impl Processor {
 
     /// Stops it, and starts it from the beginning.
     async fn restart(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &["force"])?;
         check_free(&self.remote, &options).await?;
         self.remote.tell(Ask::Restart).await.map_err(error)
@@ -61,7 +60,7 @@ impl Processor {
 
     /// Lets it run on and forgets it; whoever wants may attach. Its endpoints are closed.
     async fn detach(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &["force"])?;
         check_free(&self.remote, &options).await?;
         self.remote.tell(Ask::Detach).await.map_err(error)?;
@@ -71,7 +70,7 @@ impl Processor {
 
     /// Ends it, whatever it is doing, and gives its name back.
     async fn remove(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &["force"])?;
         check_free(&self.remote, &options).await?;
         self.remote.end();
@@ -82,7 +81,7 @@ impl Processor {
     /// boundaries, the endpoint's address, and the bytes of the longest message. Closing the socket closes the endpoint.
     ///
     /// Options: `timeout` (t): microseconds to wait for the announcement; 5 seconds where it is not given. `queue` (u): messages
-    /// of the remote's that may wait for this client besides what its socket holds, 256 where it is not given; what comes then
+    /// of the remote's that may wait for this client besides what its socket holds, as the configuration has it where it is not given; what comes then
     /// is lost, counted and told.
     async fn open_endpoint(
         &self,
@@ -90,7 +89,7 @@ impl Processor {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(OwnedFd, u32, u32), Error> {
-        self.house.authority.check(&header, action::OPEN_ENDPOINT).await?;
+        self.house.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &["timeout", "queue"])?;
         let within_ms = number(&options, "timeout", TIMEOUT, u64::MAX)?.div_ceil(1000);
         let (queue, client) = (queue(&options)?, caller(&header));
@@ -107,7 +106,7 @@ impl Processor {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(OwnedFd, u32, u32), Error> {
-        self.house.authority.check(&header, action::OPEN_ENDPOINT).await?;
+        self.house.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &["queue"])?;
         let known = |addr: u32| Some(addr).filter(|addr| *addr != ADDRESS_ANY);
         let (queue, client) = (queue(&options)?, caller(&header));
@@ -119,7 +118,7 @@ impl Processor {
         &self,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<(u32, String, u32)>, Error> {
-        self.house.authority.check(&header, action::INSPECT).await?;
+        self.house.check(&header, action::INSPECT).await?;
         match self.remote.ask(Ask::Services, None).await.map_err(error)? {
             (Answer::Services(services), _) => {
                 let services = services.into_iter();
@@ -138,7 +137,7 @@ impl Processor {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedFd, Error> {
-        self.house.authority.check(&header, action::LIFECYCLE).await?;
+        self.house.check(&header, action::LIFECYCLE).await?;
         check_keys(&options, &[])?;
         let modes = [Mode::Shared, Mode::Tied, Mode::Exclusive];
         let mode = modes.into_iter().find(|known| known.word() == mode).ok_or_else(|| {
@@ -153,7 +152,7 @@ impl Processor {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedFd, Error> {
-        self.house.authority.check(&header, action::OPEN_ENDPOINT).await?;
+        self.house.check(&header, action::OPEN_ENDPOINT).await?;
         check_keys(&options, &[])?;
         self.socket(Ask::Console).await
     }
@@ -165,7 +164,7 @@ impl Processor {
         options: Options,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, Error> {
-        self.house.authority.check(&header, action::DUMP).await?;
+        self.house.check(&header, action::DUMP).await?;
         check_keys(&options, &[])?;
         job::dump(&self.house, &self.remote, file.into()).await
     }
@@ -243,8 +242,11 @@ impl Processor {
     }
 }
 
-fn queue(options: &Options) -> Result<u32, Error> {
-    number(options, "queue", QUEUE, MAX_QUEUE).map(|queue| u32::try_from(queue).unwrap_or(u32::MAX))
+fn queue(options: &Options) -> Result<Option<u32>, Error> {
+    if !options.contains_key("queue") {
+        return Ok(None);
+    }
+    number(options, "queue", 0, MAX_QUEUE).map(|queue| u32::try_from(queue).ok())
 }
 
 /// Who asks, by the name on the bus.

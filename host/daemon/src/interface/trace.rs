@@ -28,7 +28,7 @@ impl Trace {
     /// The log of its traces, a file to be read from the beginning on; it grows while the remote runs. After 8 MiB a new one
     /// is begun, and this one ends: ask again.
     async fn open_log(&self, #[zbus(header)] header: Header<'_>) -> Result<OwnedFd, Error> {
-        self.house.authority.check(&header, action::INSPECT).await?;
+        self.house.check(&header, action::INSPECT).await?;
         let load = self.remote.load();
         let logs = load.logs.as_ref().ok_or_else(|| Error::Unsupported("no log is kept of it".to_owned()))?;
         let path = logs.join(sidecore_backends::log::file_name(&load.name));
@@ -45,7 +45,7 @@ impl Trace {
 
     /// The names of its trace buffers.
     async fn list(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<String>, Error> {
-        self.house.authority.check(&header, action::INSPECT).await?;
+        self.house.check(&header, action::INSPECT).await?;
         Ok(self.remote.known().firmware.traces.clone())
     }
 }

@@ -9,7 +9,7 @@ use sidecore_backends::Any;
 use sidecore_backends::qemu::{self, Board, Qemu};
 use sidecore_backends::sandbox::{Config, Lifetime, Logged, Sandbox};
 use sidecore_os::Errno;
-use sidecore_processor::{Ended, Options, Processor, console};
+use sidecore_processor::{Ended, Options, Processor, Room, console};
 use sidecore_remoteproc::recovery::{Decision, Policy, Recovery, Remedy};
 use sidecore_remoteproc::{Firmware, RemoteError};
 
@@ -19,6 +19,9 @@ use super::{Refused, bell};
 
 /// How long services may take to be announced again after a silent restart.
 const BACK: Duration = Duration::from_secs(2);
+
+/// Endpoints that all clients may have open together.
+const ENDPOINTS: u16 = 4096;
 
 /// A remote that is kept.
 pub(super) struct Body {
@@ -52,7 +55,8 @@ impl Body {
         };
         let any = any.map_err(|error| refusal(&error.into()))?;
         let mut body = Self::with(load, any, consoles, poll, Processor::new)?;
-        body.replace(file)?;
+        let bytes = body.read(&file)?;
+        body.replace(file, &bytes)?;
         Ok(body)
     }
 
@@ -80,7 +84,8 @@ impl Body {
             }
             _ => false,
         };
-        let mut processor = make(any, Options::new(&load.name));
+        let room = Room { endpoints: ENDPOINTS, ..Room::DEFAULT };
+        let mut processor = make(any, Options { room, ..Options::new(&load.name) });
         let bell = match watches {
             true => None,
             false => {
@@ -101,11 +106,17 @@ impl Body {
         Ok(Self { load, processor, file: None, facts, recovery, since, due: None, restarts: 0, bell })
     }
 
-    /// Loads other firmware.
-    pub(super) fn replace(&mut self, file: File) -> Refused<()> {
+    /// The bytes of firmware in a file, if that is what they are.
+    pub(super) fn read(&self, file: &File) -> Refused<Vec<u8>> {
         let bad = |why: String| Kind::BadFirmware.because(why);
-        let bytes = read(&file, self.load.max_firmware).map_err(|why| bad(format!("the firmware {why}")))?;
-        let firmware = Firmware::parse(&bytes).map_err(|error| bad(error.to_string()))?;
+        let bytes = read(file, self.load.max_firmware).map_err(|why| bad(format!("the firmware {why}")))?;
+        Firmware::parse(&bytes).map_err(|error| bad(error.to_string()))?;
+        Ok(bytes)
+    }
+
+    /// Loads other firmware, which is in that file.
+    pub(super) fn replace(&mut self, file: File, bytes: &[u8]) -> Refused<()> {
+        let firmware = Firmware::parse(bytes).map_err(|error| Kind::BadFirmware.because(error))?;
         self.processor.load(&firmware).map_err(|error| refusal(&error))?;
         let build_id = firmware.build_id().unwrap_or_default();
         let traces = self.processor.remote().traces().iter().map(|trace| trace.name.to_string()).collect();

@@ -199,8 +199,13 @@ impl Keeper {
     fn load(&mut self, load: Load, file: Option<OwnedFd>) -> Refused<()> {
         self.expect_nothing()?;
         let file = file.ok_or_else(|| Kind::BadFirmware.because("no firmware came with it"))?;
+        let is_idle = load.is_idle;
         let body = Body::new(load, File::from(file), &self.consoles, &self.poll)?;
         self.keep(body)?;
+        if is_idle {
+            self.tell_firmware();
+            return Ok(());
+        }
         self.start()
     }
 
@@ -233,10 +238,13 @@ impl Keeper {
 
     fn replace(&mut self, name: String, file: Option<OwnedFd>) -> Refused<()> {
         let file = file.ok_or_else(|| Kind::BadFirmware.because("no firmware came with it"))?;
+        let file = File::from(file);
+        // What is no firmware takes nothing's place.
+        let bytes = self.body.as_ref().ok_or_else(no_remote)?.read(&file)?;
         self.stop_if_live()?;
         let body = self.body.as_mut().ok_or_else(no_remote)?;
         body.load.file = name;
-        body.replace(File::from(file))?;
+        body.replace(file, &bytes)?;
         self.start()
     }
 
@@ -343,6 +351,7 @@ impl Keeper {
             // Nobody can be made to close a connection.
             let ended = Sandbox::end(&load.name, Some(&load.runtime_dir));
             ended.map_err(|error| body::refusal(&error.into()))?;
+            self.not_back = None;
             self.desk.tell(News::State("offline".to_owned()));
         }
         if was != Mode::None {
@@ -354,14 +363,13 @@ impl Keeper {
     /// Does what follows when a lease ends.
     fn take_leases_back(&mut self) {
         let ended = self.leases.take_ended();
-        if !ended.is_empty() {
-            self.desk.tell(News::Lease(self.leases.mode()));
-        }
         if ended.contains(&Mode::Tied) {
             self.is_over = true;
         }
         if ended.contains(&Mode::Exclusive) {
             self.not_back = Some(Instant::now());
+        } else if !ended.is_empty() {
+            self.desk.tell(News::Lease(self.leases.mode()));
         }
         let Some(body) =
             self.body.as_mut().filter(|_| self.not_back.is_some_and(|due| due <= Instant::now()))
@@ -374,12 +382,14 @@ impl Keeper {
             Err(error) => {
                 let is_there = Sandbox::names(Some(&body.load.runtime_dir));
                 self.not_back = is_there.contains(&body.load.name).then(|| Instant::now() + NOT_BACK);
-                if self.not_back.is_none() {
-                    let what = format!("it did not come back from its lease: {error}");
-                    self.desk.tell(News::Happened { what, code: Some(error.code().to_string()) });
+                if self.not_back.is_some() {
+                    return;
                 }
+                let what = format!("it did not come back from its lease: {error}");
+                self.desk.tell(News::Happened { what, code: Some(error.code().to_string()) });
             }
         }
+        self.desk.tell(News::Lease(self.leases.mode()));
         self.tell_state();
     }
 
@@ -387,8 +397,7 @@ impl Keeper {
     fn move_messages(&mut self) -> bool {
         let Some(body) = &self.body else { return false };
         let processor = &body.processor;
-        processor.poll();
-        let mut any = false;
+        let mut any = processor.poll();
         let (poll, desk) = (&self.poll, &mut self.desk);
         // Another one is the first to find a free buffer each time.
         if !self.clients.is_empty() {
@@ -430,8 +439,9 @@ impl Keeper {
 
     /// An exclusive lease leaves nothing to be done here.
     fn expect_ours(&self) -> Refused<()> {
-        match self.leases.mode() {
-            Mode::Exclusive => Err(Kind::Leased.because("another process is its main side")),
+        match (self.leases.mode(), self.not_back) {
+            (Mode::Exclusive, _) => Err(Kind::Leased.because("another process is its main side")),
+            (_, Some(_)) => Err(Kind::Leased.because("another process is its main side still")),
             _ => Ok(()),
         }
     }

@@ -15,15 +15,12 @@ pub(super) struct Awaited {
     number: u64,
     service: String,
     pub(super) until: Instant,
-    queue: u32,
+    queue: Option<u32>,
     client: String,
 }
 
 /// The longest that a service is waited for.
 const A_DAY: u64 = 24 * 60 * 60 * 1000;
-
-/// Endpoints that one client may have open, or wait for, at a time.
-const EACH: usize = 64;
 
 impl Keeper {
     /// Opens an endpoint bound to a service as soon as that is announced.
@@ -32,7 +29,7 @@ impl Keeper {
         number: u64,
         service: String,
         within_ms: u64,
-        queue: u32,
+        queue: Option<u32>,
         client: String,
     ) -> Refused<()> {
         self.processor()?;
@@ -45,9 +42,10 @@ impl Keeper {
     fn check_room(&self, client: &str) -> Refused<()> {
         let open = self.clients.iter().filter(|open| open.facts.client == client).count();
         let waiting = self.awaited.iter().filter(|awaited| awaited.client == client).count();
-        if open + waiting >= EACH {
-            return Err(Kind::NoRoom
-                .because(format_args!("{client} has {EACH} endpoints of it, and may have no more")));
+        let most = self.body.as_ref().map_or(0, |body| body.load.max_endpoints) as usize;
+        if open + waiting >= most {
+            let why = format_args!("{client} has {most} endpoints of it, and may have no more");
+            return Err(Kind::NoRoom.because(why));
         }
         Ok(())
     }
@@ -91,7 +89,7 @@ impl Keeper {
         number: u64,
         endpoint: Endpoint,
         service: String,
-        queue: u32,
+        queue: Option<u32>,
         client: String,
     ) -> Refused<()> {
         let made = self.check_room(&client).and_then(|()| self.make(endpoint, service, queue, client));
@@ -109,14 +107,15 @@ impl Keeper {
         &mut self,
         endpoint: Endpoint,
         service: String,
-        queue: u32,
+        queue: Option<u32>,
         client: String,
     ) -> Refused<(Opened, OwnedFd)> {
         let (ours, theirs) = Channel::pair().map_err(|refused| Kind::NoRoom.because(refused))?;
         // Theirs is like any socket that a program is given.
         rustix::io::ioctl_fionbio(&theirs, false).map_err(|errno| Kind::NoRoom.because(errno))?;
-        let processor = &self.body.as_ref().ok_or_else(no_remote)?.processor;
-        let max = processor.max_payload(endpoint).map_err(|lost| Kind::NoRoom.because(lost))?;
+        let body = self.body.as_ref().ok_or_else(no_remote)?;
+        let queue = queue.unwrap_or(body.load.queue);
+        let max = body.processor.max_payload(endpoint).map_err(|lost| Kind::NoRoom.because(lost))?;
         self.next += 1;
         let opened = Opened {
             number: self.next,

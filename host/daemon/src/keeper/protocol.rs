@@ -39,9 +39,9 @@ pub(crate) enum Ask {
     /// Take all leases back; what somebody had to itself ends by that.
     BreakLeases,
     /// Open an endpoint bound to a service, as soon as that is announced; the answer has its socket.
-    Open { service: String, within_ms: u64, queue: u32, client: String },
+    Open { service: String, within_ms: u64, queue: Option<u32>, client: String },
     /// Open an endpoint at an address, bound to an address of the remote; `None` for any.
-    OpenAt { device: u32, local: Option<u32>, peer: Option<u32>, queue: u32, client: String },
+    OpenAt { device: u32, local: Option<u32>, peer: Option<u32>, queue: Option<u32>, client: String },
     /// Close the endpoint with this number.
     Close(u64),
     /// How many messages the endpoint with this number moved.
@@ -83,6 +83,12 @@ pub(crate) struct Load {
     pub(crate) outlives: bool,
     /// Bytes of the longest firmware file.
     pub(crate) max_firmware: u64,
+    /// Endpoints that a client may have open.
+    pub(crate) max_endpoints: u32,
+    /// Messages of the remote's that may wait for a client's endpoint where it asks for no other number.
+    pub(crate) queue: u32,
+    /// Whether it is not started before somebody asks for that.
+    pub(crate) is_idle: bool,
 }
 
 /// How a remote is leased.

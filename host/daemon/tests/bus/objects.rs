@@ -97,21 +97,33 @@ async fn a_client_has_so_many_endpoints_and_no_more_and_others_have_theirs() {
 async fn the_console_of_firmware_is_a_stream() {
     let bus = Bus::new("console").await;
     let client = bus.client().await;
-    let arguments = Options::from([("arguments", Variant::from(vec!["cat"]))]);
-    let path = client.start_of("hello", &image("hello"), arguments).await.unwrap();
+    let path = client.start_of("cat", &image("cat"), Options::new()).await.unwrap();
     let console: OwnedFd =
         client.processor(&path).await.call("OpenConsole", &(Options::new(),)).await.unwrap();
     let mut console = UnixStream::from(std::os::fd::OwnedFd::from(console));
     console.set_read_timeout(Some(SOON)).unwrap();
-    let mut said = String::new();
-    let mut bytes = [0; 256];
-    while !said.contains("hello") {
-        let len = console.read(&mut bytes).unwrap();
-        assert!(len > 0, "{said}");
-        said.push_str(&String::from_utf8_lossy(&bytes[..len]));
-    }
-    // Nobody is made to read it.
     console.write_all(b"typed\n").unwrap();
+    let mut said = [0; 6];
+    console.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"typed\n");
+    // Who comes later sees what was said last, and all see what is said.
+    let second: OwnedFd =
+        client.processor(&path).await.call("OpenConsole", &(Options::new(),)).await.unwrap();
+    let mut second = UnixStream::from(std::os::fd::OwnedFd::from(second));
+    second.set_read_timeout(Some(SOON)).unwrap();
+    second.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"typed\n");
+    second.write_all(b"again\n").unwrap();
+    for console in [&mut console, &mut second] {
+        console.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"again\n");
+    }
+    // One that never reads, and one that leaves, keep nobody from it.
+    drop(second);
+    for _ in 0..1000 {
+        console.write_all(b"more\n").unwrap();
+        console.read_exact(&mut said[..5]).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -210,7 +222,7 @@ async fn what_a_client_does_not_read_is_lost_to_it_alone_and_told() {
     let object = format!("{}/endpoints/1", path.as_str());
     let endpoint = EndpointProxy::builder(&client.0).path(object).build().await.unwrap();
     let begin = Instant::now();
-    while endpoint.inner().get_property::<u64>("Lost").await.unwrap() == 0 {
+    while endpoint.lost().await.unwrap() == 0 {
         for _ in 0..64 {
             slow.send(&[7; 400]).unwrap();
         }

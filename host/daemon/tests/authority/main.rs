@@ -350,7 +350,9 @@ async fn what_is_malformed_is_an_error_by_name_and_costs_nobody_anything() {
                 });
                 let arguments = arguments.collect();
                 let Err((name, text)) = method.call(&root, arguments).await else {
-                    panic!("{method:?} takes {what}");
+                    // What it cannot be written to is the job's to say.
+                    assert_eq!(method.name, "Dump", "{method:?} takes {what}");
+                    continue;
                 };
                 assert!(name.starts_with("org.sidecore.Sidecore1.Error."), "{what}: {name}: {text}");
             }

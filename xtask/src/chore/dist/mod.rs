@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: what people install: a Debian package and a tarball, what they are made of, and their sums.
 //!
 //! All of it is a function of the commit: times are the commit's, owners and modes are set, lists are sorted, and paths of
-//! this machine are remapped. What the system finds in it, units, policies, rules, lies below `host/daemon/system` as it is
+//! this machine are remapped. (Where the tree lies is to be seen in symbols of the images that `sidecore` carries, alone:
+//! cargo hashes it.) What the system finds in it, units, policies, rules, lies below `host/daemon/system` as it is
 //! installed; the rest is made by the programs themselves.
 
 mod check;

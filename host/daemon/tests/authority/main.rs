@@ -144,7 +144,7 @@ async fn methods(caller: &Connection) -> Vec<Method> {
     found
 }
 
-/// Something of everything: a remote, and an endpoint of it.
+/// Something of everything: a remote, an endpoint of it, and a job on it.
 struct Remote {
     path: OwnedObjectPath,
     endpoint: UnixDatagram,
@@ -164,6 +164,9 @@ impl Remote {
         let (fd, _, _): (zbus::OwnedFd, u32, u32) = opened.unwrap().body().deserialize().unwrap();
         let endpoint = UnixDatagram::from(OwnedFd::from(fd));
         endpoint.set_read_timeout(Some(SOON)).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let arguments = (Fd::from(&file), &none);
+        caller.call_method(Some(NAME), &path, Some(PROCESSOR), "Dump", &arguments).await.unwrap();
         let remote = Self { path, endpoint };
         remote.is_well(caller).await;
         remote
@@ -188,8 +191,9 @@ async fn without_polkit_root_and_the_group_may_everything_and_everybody_else_not
     let member = system.caller(MEMBER, &[MEMBER, DAEMON]).await;
     let remote = Remote::new(&root, "radio").await;
     let methods = methods(&stranger).await;
-    let known: BTreeSet<_> = methods.iter().map(|method| (&*method.interface, &*method.name)).collect();
-    assert!(known.contains(&(PROCESSOR, "Remove")) && known.contains(&(MANAGER, "Start")), "{known:?}");
+    let found: BTreeSet<_> = methods.iter().map(|method| (&*method.interface, &*method.name)).collect();
+    let known = action::METHODS.iter().map(|(interface, method, _)| (*interface, *method));
+    assert_eq!(found, known.collect());
     for method in &methods {
         assert!(!method.is_allowed(&stranger).await, "{method:?}");
         assert!(method.is_allowed(&member).await, "{method:?}");

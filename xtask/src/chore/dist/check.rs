@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context, Result, bail};
 use rustix::process::getuid;
 
-use super::{Dist, deb, empty, sbom, tree};
+use super::{super::images, Dist, deb, empty, sbom, tree};
 use crate::report::Step;
 
 /// Installs, upgrades and removes packages where it changes nothing.
@@ -27,7 +27,7 @@ pub(super) fn reproducible(dist: &Dist, folder: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(again)?)
 }
 
-/// Installs, upgrades, removes and purges the package in a root that lies over this machine's.
+/// Installs, upgrades, removes and purges the package in a root that lies over this machine's. Wants the images.
 pub(super) fn installed(step: &mut Step, dist: &Dist, folder: &Path) -> Result<()> {
     if !getuid().is_root() {
         step.not_run("a root of one's own takes root");
@@ -43,10 +43,11 @@ pub(super) fn installed(step: &mut Step, dist: &Dist, folder: &Path) -> Result<(
         return Ok(());
     }
     let older = older(dist, folder)?;
+    let firmware = images::directory()?.join(&dist.target).join("release/echo");
     let mut script = Command::new("unshare");
     script.args(["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]);
     script.args(["sh", "-eu", "-c", SCRIPT]).arg(&place).arg(older).arg(folder.join(dist.package()));
-    let status = step.read(script.arg(&dist.version).env_remove("RUST_BACKTRACE"), |line| {
+    let status = step.read(script.arg(&dist.version).arg(firmware), |line| {
         println!("    {line}");
         Ok(())
     });

@@ -1,7 +1,7 @@
 # In a mount namespace of its own: a root that lies over this machine's, and what packages do in it.
 # Ends with 77 where this machine lays no file system over another.
-# $0: an empty folder; $1, $2: the older package and the package; $3: its version.
-place=$0 older=$1 package=$2 version=$3
+# $0: an empty folder; $1, $2: the older package and the package; $3: its version; $4: firmware.
+place=$0 older=$1 package=$2 version=$3 firmware=$4
 mount -t tmpfs -o mode=0755 tmpfs "$place"
 mkdir "$place/upper" "$place/work" "$place/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" "$place/root" 2>/dev/null || exit 77
@@ -60,14 +60,28 @@ if command -v systemd-analyze >/dev/null; then
     say "systemd has nothing against the units"
 fi
 
+cp "$firmware" "$root/tmp/radio.elf"
+cat >"$root/etc/sidecore/sidecored.toml.d/radio.toml" <<'RADIO'
+[[remote]]
+name = "radio"
+firmware = "/tmp/radio.elf"
+start = "boot"
+RADIO
 mkdir -p "$root/run/dbus"
 in_root dbus-daemon --system --nofork --nopidfile 2>"$place/bus.log" &
 for _ in $(seq 100); do [ -S "$root/run/dbus/system_bus_socket" ] && break; sleep 0.05; done
 manager="--dest=org.sidecore.Sidecore1 /org/sidecore/Sidecore1 org.sidecore.Sidecore1.Manager.ListProcessors"
 in_root dbus-send --system --print-reply $manager >"$place/reply" 2>&1 || { cat "$place/reply" "$place/bus.log"; exit 1; }
-grep -q 'array \[' "$place/reply"
+grep -q processors/radio "$place/reply" || { cat "$place/reply"; exit 1; }
 is "the daemon's user" "$(in_root ps -o user= -C sidecored)" sidecore
-say "the bus starts the daemon, and root may call it"
+say "the bus starts the daemon, that starts what is configured, and root may call it"
+warden=$(in_root pgrep -u sidecore -f '^sidecore: warden')
+in_root pkill -KILL -x sidecored
+for _ in $(seq 100); do in_root pgrep -x sidecored >/dev/null || break; sleep 0.05; done
+in_root dbus-send --system --print-reply $manager >"$place/reply" 2>&1 || { cat "$place/reply" "$place/bus.log"; exit 1; }
+grep -q processors/radio "$place/reply" || { cat "$place/reply"; exit 1; }
+is "the warden" "$(in_root pgrep -u sidecore -f '^sidecore: warden')" "$warden"
+say "one that was killed is started again, and has the remotes of the one before"
 ! in_root setpriv --reuid=65534 --regid=65534 --clear-groups dbus-send --system --print-reply $manager >"$place/reply" 2>&1
 grep -q 'org.sidecore.Sidecore1.Error.NotAuthorized: org.sidecore.sidecore1.inspect' "$place/reply" || { cat "$place/reply"; exit 1; }
 in_root useradd --no-create-home --groups sidecore newcomer
@@ -82,9 +96,9 @@ fi
 in_root env XDG_RUNTIME_DIR=/tmp dbus-run-session -- dbus-send --session --print-reply $manager >"$place/reply" 2>&1 ||
     { cat "$place/reply"; exit 1; }
 say "the bus of a session starts one, too"
-in_root pkill -x sidecored || true
 
 dpkg_ --remove sidecore
+is "processes of the daemon's" "$(in_root pgrep -u "$user" || true)" ""
 [ ! -e "$root/usr/bin/sidecored" ] && [ ! -e "$root/run/sidecore" ]
 [ -e "$root/var/lib/sidecore/state" ] && [ -e "$root/etc/sidecore/sidecored.toml.d/mine.toml" ]
 say "removed; what was configured and kept is there"

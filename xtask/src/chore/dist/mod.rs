@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::Chore;
+use super::{Chore, images};
 use crate::{
     report::{Report, Step},
     source,
@@ -35,7 +35,11 @@ pub(crate) const CHORE: Chore =
             ))
         },
         run: |arguments: &ArgMatches, report| {
-            steps(report, arguments.get_flag("check"));
+            let is_check = arguments.get_flag("check");
+            if is_check {
+                images::steps(report);
+            }
+            steps(report, is_check);
             Ok(())
         },
     };

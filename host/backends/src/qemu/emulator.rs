@@ -310,7 +310,8 @@ pub(super) fn find(program: &str, package: &str) -> Result<PathBuf, BackendError
     if program.starts_with('/') {
         return Ok(program.into());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A process without an environment looks where one with the usual one does, as execvp(3).
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let executable = |path: &PathBuf| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };

@@ -15,7 +15,8 @@ impl Client {
         let object =
             IntrospectableProxy::builder(&self.0).destination(sidecore_dbus::NAME).path(path.to_owned());
         let text = object.build().await.unwrap().introspect().await.unwrap();
-        let ours = text.split("\n  <interface name=\"").filter(|piece| piece.starts_with(sidecore_dbus::NAME));
+        let ours =
+            text.split("\n  <interface name=\"").filter(|piece| piece.starts_with(sidecore_dbus::NAME));
         let ours = ours.map(|piece| {
             let name = piece.split('"').next().unwrap().to_owned();
             let end = piece.find("\n  </interface>").unwrap();

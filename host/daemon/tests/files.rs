@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use roxmltree::{Document, ParsingOptions};
 use sidecore_dbus::{NAME, action};
@@ -105,6 +106,15 @@ fn the_unit_keeps_what_remotes_need_to_go_on() {
 #[test]
 fn udev_has_the_rule_that_refusals_recommend() {
     assert_eq!(file("usr/lib/udev/rules.d/70-sidecore.rules"), sidecore_backends::sysfs::RULE);
+}
+
+#[test]
+fn the_manual_page_is_the_one_that_was_looked_at() {
+    let page = Command::new(env!("CARGO_BIN_EXE_sidecored")).arg("--man").output().unwrap();
+    assert!(page.status.success());
+    let known = include_str!("../man/sidecored.1");
+    let how = "cargo run -p sidecored -- --man > host/daemon/man/sidecored.1";
+    assert_eq!(String::from_utf8_lossy(&page.stdout), known, "where that is right: {how}");
 }
 
 #[test]

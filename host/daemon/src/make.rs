@@ -35,6 +35,7 @@ impl House {
             max_firmware: limits.firmware_bytes,
             max_endpoints: limits.endpoints,
             queue: limits.queue,
+            path: std::env::var("PATH").unwrap_or_default(),
             is_idle: false,
             arguments: Vec::new(),
             tied_to: None,

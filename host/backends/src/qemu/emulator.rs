@@ -1,7 +1,7 @@
 //! One run of an emulator: found, started, spoken to, and its end explained.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -306,12 +306,13 @@ impl Emulator {
 }
 
 /// The emulator of a board on this machine.
-pub(super) fn find(program: &str, package: &str) -> Result<PathBuf, BackendError> {
+pub(super) fn find(program: &str, package: &str, path: Option<&OsStr>) -> Result<PathBuf, BackendError> {
     if program.starts_with('/') {
         return Ok(program.into());
     }
     // A process without an environment looks where one with the usual one does, as execvp(3).
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let ours = || std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let path = path.map_or_else(ours, OsStr::to_owned);
     let executable = |path: &PathBuf| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
@@ -426,7 +427,7 @@ mod tests {
 
     #[test]
     fn what_is_not_installed_is_told_with_its_package() {
-        let error = find("qemu-system-nonexistent", "qemu-system-misc").unwrap_err();
+        let error = find("qemu-system-nonexistent", "qemu-system-misc", None).unwrap_err();
         assert!(error.to_string().contains("apt install qemu-system-misc"), "{error}");
     }
 

@@ -75,8 +75,10 @@ const KICKS_WITHOUT_LOOK: u32 = 16;
 pub struct Config {
     /// The board.
     pub board: Board,
-    /// The emulator's program; `None` looks for the board's own in `PATH`.
+    /// The emulator's program; `None` looks for the board's own.
     pub program: Option<PathBuf>,
+    /// Where that is looked for, in the form of `PATH`; `None` takes that of this process.
+    pub path: Option<OsString>,
     /// Call it a hang when the firmware computes for so long without feeding its watchdog, even if it made no promise.
     pub watchdog: Option<Duration>,
     /// Hold the core at its reset when it is started, for a debugger to let it run.
@@ -93,7 +95,8 @@ impl Config {
     /// This board, with nothing special.
     #[must_use]
     pub fn new(board: Board) -> Self {
-        Self { board, program: None, watchdog: None, held: false, beside: None, semihosting: None }
+        let (program, path, watchdog, held, beside, semihosting) = (None, None, None, false, None, None);
+        Self { board, program, path, watchdog, held, beside, semihosting }
     }
 }
 
@@ -152,7 +155,7 @@ enum State {
 /// # Errors
 /// There is none, or it is older than [`Version::LEAST`]. The error says which package to install.
 pub fn check(board: &Board) -> Result<(PathBuf, Version), BackendError> {
-    let program = emulator::find(&board.emulator.program, &board.emulator.package)?;
+    let program = emulator::find(&board.emulator.program, &board.emulator.package, None)?;
     let version = emulator::version(&program)?;
     Ok((program, version))
 }
@@ -167,8 +170,10 @@ impl Qemu {
             config.board = beside.join(config.board)?;
         }
         let named = &config.board.emulator;
-        let program =
-            config.program.clone().map_or_else(|| emulator::find(&named.program, &named.package), Ok)?;
+        let program = config
+            .program
+            .clone()
+            .map_or_else(|| emulator::find(&named.program, &named.package, config.path.as_deref()), Ok)?;
         let waker = EventFd::new(false).map_err(|refused| system(refused.operation, refused.errno))?;
         Ok(Self {
             watchdog: Watchdog::new(config.watchdog),

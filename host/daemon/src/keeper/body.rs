@@ -50,7 +50,8 @@ impl Body {
                     Kind::Unsupported.because(format_args!("{on:?} is nothing that executes firmware here"))
                 })?;
                 let watchdog = watchdog(&load);
-                Qemu::new(qemu::Config { watchdog, ..qemu::Config::new(board) }).map(Any::from)
+                let path = Some(load.path.clone().into());
+                Qemu::new(qemu::Config { watchdog, path, ..qemu::Config::new(board) }).map(Any::from)
             }
         };
         let any = any.map_err(|error| refusal(&error.into()))?;

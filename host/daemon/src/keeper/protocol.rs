@@ -87,6 +87,8 @@ pub(crate) struct Load {
     pub(crate) max_endpoints: u32,
     /// Messages of the remote's that may wait for a client's endpoint where it asks for no other number.
     pub(crate) queue: u32,
+    /// Where emulators of boards are looked for.
+    pub(crate) path: String,
     /// Whether it is not started before somebody asks for that.
     pub(crate) is_idle: bool,
 }

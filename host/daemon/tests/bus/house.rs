@@ -202,6 +202,18 @@ pub(crate) fn echo() -> PathBuf {
     image("echo")
 }
 
+/// The echo for a board, and whether there is what emulates it.
+pub(crate) fn board_image(target: &str) -> Option<PathBuf> {
+    let images = Path::new(env!("CARGO_BIN_EXE_sidecored")).ancestors().nth(2).unwrap().join("images");
+    let image = images.join(target).join("firmware/echo");
+    let emulator = Command::new("qemu-system-arm").arg("--version").stdout(Stdio::null()).status();
+    if !image.exists() || emulator.is_err() {
+        eprintln!("skipped: no {} (`cargo xtask images --all`), or no qemu-system-arm", image.display());
+        return None;
+    }
+    Some(image)
+}
+
 pub(crate) fn image(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_BIN_EXE_sidecored")).ancestors().nth(2).unwrap();
     let images = target.join(format!("images/{}-unknown-linux-gnu/release", std::env::consts::ARCH));

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use sidecore_dbus::proxy::{EndpointProxy, FirmwareProxy, JobProxy, ManagerProxy, TraceProxy};
 use zbus::{Fd, OwnedFd, OwnedObjectPath, Variant};
 
-use crate::house::{Bus, Client, Options, SOON, echo, error_of, exchange, image};
+use crate::house::{Bus, Client, Options, SOON, board_image, echo, error_of, exchange, image};
 
 impl Client {
     async fn job_of_dump(&self, path: &OwnedObjectPath, file: &File) -> zbus::Result<OwnedObjectPath> {
@@ -230,4 +230,32 @@ async fn what_a_client_does_not_read_is_lost_to_it_alone_and_told() {
         assert!(begin.elapsed() < SOON);
     }
     exchange(&other, b"still");
+}
+
+#[tokio::test]
+async fn a_board_is_a_remote_like_any_other_but_for_what_it_cannot() {
+    let Some(firmware) = board_image("thumbv7em-none-eabihf") else { return };
+    let bus = Bus::new("board").await;
+    let client = bus.client().await;
+    let on = Options::from([("on", Variant::from("qemu:mps2-an386"))]);
+    let path = client.start_of("board", &firmware, on).await.unwrap();
+    let processor = client.processor(&path).await;
+    assert_eq!(processor.get_property::<String>("Kind").await.unwrap(), "qemu:mps2-an386");
+    let (one, two) = (client.open(&path).await, client.open(&path).await);
+    for round in 0..20_u32 {
+        exchange(&one, &round.to_le_bytes());
+        exchange(&two, b"the other");
+    }
+    let leased = processor.call::<_, _, OwnedFd>("Lease", &("exclusive", Options::new())).await;
+    assert!(error_of(leased).0.ends_with("Unsupported"));
+    let place = bus.place.join("core");
+    let job = client.job_of_dump(&path, &File::create_new(&place).unwrap()).await.unwrap();
+    let (state, what) = client.end_of(&job).await;
+    assert_eq!(state, "done", "{what}");
+    exchange(&one, b"it was held still, and goes on");
+    let (): () = processor.call("Restart", &(Options::new(),)).await.unwrap();
+    exchange(&client.open(&path).await, b"once more");
+    let wrong = Options::from([("on", Variant::from("qemu:nothing"))]);
+    let (error, text) = error_of(client.start_of("wrong", &firmware, wrong).await);
+    assert!(error.ends_with("Unsupported") && text.contains("qemu:nothing"), "{error}: {text}");
 }

@@ -21,7 +21,8 @@ pub trait Manager {
     ///
     /// Options: `on` (s): `sandbox`, as where nothing is said, or `qemu:BOARD`; `lease` (s): as [`ProcessorProxy::lease`]'s modes, and
     /// `none`; `arguments` (as): the firmware's; `watchdog` (t): microseconds without a sign of life that are a hang;
-    /// `file` (s): what the firmware is called.
+    /// `file` (s): what the firmware is called; `restart` (u): how often within a minute it is started again when it crashes,
+    /// and `silently` (b): with its endpoints.
     fn start(&self, name: &str, firmware: &Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
 
     /// Takes a remote that runs already, `sandbox:NAME`, and becomes its main side. Answers its object.
@@ -58,7 +59,7 @@ pub trait Processor {
     /// Starts its firmware once more, from the beginning. Endpoints of the run before are closed.
     fn start(&self, options: Options<'_>) -> zbus::Result<()>;
 
-    /// Stops it at once. It can be started again.
+    /// Stops it at once. It can be started again. Option `force` (b): whoever has a lease; so for the methods that follow.
     fn stop(&self, options: Options<'_>) -> zbus::Result<()>;
 
     /// Stops it, and starts it from the beginning.
@@ -74,7 +75,7 @@ pub trait Processor {
     /// boundaries, the endpoint's address, and the bytes of the longest message. Closing the socket closes the endpoint.
     ///
     /// Option `timeout` (t): microseconds to wait for the announcement; 5 seconds where nothing is said. Option `queue` (u):
-    /// messages of the remote's that may wait for this client, 256 where nothing is said.
+    /// messages of the remote's that may wait for this client, as the configuration has it where nothing is said.
     fn open_endpoint(&self, service: &str, options: Options<'_>) -> zbus::Result<(OwnedFd, u32, u32)>;
 
     /// Opens an endpoint of a device at an address, for a peer's address; [`crate::ADDRESS_ANY`] for any address, and for the
@@ -90,13 +91,13 @@ pub trait Processor {
     /// The services that it has announced: device, name, address.
     fn list_services(&self) -> zbus::Result<Vec<(u32, String, u32)>>;
 
-    /// Takes the remote for the caller. `exclusive`: everybody's endpoints are closed, and the socket that is answered is the
-    /// connection to its warden, by which the caller is its main side until it closes that. `tied`: it ends when the
-    /// socket that is answered is closed, by whomever, and is shared until then. `shared`: the socket keeps it from being
-    /// stopped or taken by others.
+    /// Takes the remote for the caller, until the socket that is answered is closed, by whomever and however. `shared`: it is
+    /// not stopped meanwhile, but by force. `tied`: it ends with the socket. `exclusive`: all endpoints are closed, and the
+    /// caller is its main side; the first packet on the socket brings the connection to its warden (`SCM_RIGHTS`), over which
+    /// the caller was asked for already.
     fn lease(&self, mode: &str, options: Options<'_>) -> zbus::Result<OwnedFd>;
 
-    /// Opens the firmware's console. Answers a stream socket: what it says from now on, and what it is told.
+    /// Opens the firmware's console. Answers a stream socket: what it said last and says from now on, and what it is told.
     fn open_console(&self, options: Options<'_>) -> zbus::Result<OwnedFd>;
 
     /// Writes its memory and registers to a file that is open for writing, as an ELF core file. Answers a job.

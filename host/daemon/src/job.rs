@@ -15,7 +15,7 @@ use sidecore_dbus::{Error, ROOT};
 use sidecore_os::{Channel, Child};
 use sidecore_processor::dumps::write_plain;
 use sidecore_remoteproc::coredump::Include;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use zbus::OwnedObjectPath;
 
 use crate::interface::job::Job;
@@ -31,6 +31,11 @@ const TOLD: Duration = Duration::from_secs(20);
 
 /// How long a job can be asked about after it ended.
 const KEPT: Duration = Duration::from_secs(60);
+
+/// How many there may be at a time.
+const MOST: usize = 8;
+
+static RUNNING: Semaphore = Semaphore::const_new(MOST);
 
 /// Makes this process do a job if it was started for one, and never returns then.
 pub(crate) fn hook() {
@@ -157,6 +162,9 @@ pub(crate) async fn dump(
     if !rustix::fs::fcntl_getfl(&kept).is_ok_and(|flags| flags.intersects(WRITABLE)) {
         return Err(Error::BadOption("the file is not open for writing".to_owned()));
     }
+    let place = RUNNING.try_acquire().map_err(|_| {
+        Error::NoRoom(format!("{MOST} jobs are running, and may not be more: wait for one, or give it up"))
+    })?;
     let (cancel, cancelled) = oneshot::channel();
     let is_sandbox = remote.load().on == "sandbox";
     let what = format!("dumps {}", remote.name());
@@ -173,6 +181,7 @@ pub(crate) async fn dump(
                 asked.map(|_| State::Done).map_err(|refusal| refusal.why)
             }
         };
+        drop(place);
         finish(&house, &remote, &work, &object, ended).await;
         tokio::time::sleep(KEPT).await;
         let _ = house.connection().object_server().remove::<Job, _>(&object).await;

@@ -44,6 +44,9 @@ pub(super) struct Left;
 /// Messages that one client sends in one turn.
 const TURN: u32 = 4;
 
+/// Messages that the remote sends one client in one turn: one that never ends keeps nobody else waiting.
+const RECEIVE_TURN: u32 = 64;
+
 impl Client {
     /// With `quota` messages that may wait for the client, besides what its socket holds.
     pub(super) fn new(
@@ -105,7 +108,8 @@ impl Client {
     /// Takes everything out of the rings, whose buffers are everybody's, and gives it to the client as far as that reads.
     fn receive(&mut self, processor: &Processor<Any>) -> Result<bool, Left> {
         let mut any = self.deliver()?;
-        while let Some(message) = processor.try_receive(self.endpoint).map_err(|_| Left)? {
+        for _ in 0..RECEIVE_TURN {
+            let Some(message) = processor.try_receive(self.endpoint).map_err(|_| Left)? else { break };
             any = true;
             // An empty packet is what the end looks like to the client; there is nothing in it to be missed.
             if message.len() == 0 {

@@ -15,6 +15,9 @@ use super::watched::Watched;
 /// Bytes that are kept of what the firmware said last, for those who come later.
 const BACKLOG: usize = 64 << 10;
 
+/// How often it may be open.
+const MOST: usize = 64;
+
 /// Bytes that a client may be behind. What it misses then is what was said last.
 const BEHIND: usize = 256 << 10;
 
@@ -44,6 +47,9 @@ struct Client {
 impl Consoles {
     /// Another client: gets what was said last.
     pub(super) fn open(&self, poll: &OwnedFd) -> io::Result<OwnedFd> {
+        if self.inner().clients.len() >= MOST {
+            return Err(io::Error::other(format!("it is open {MOST} times, and may not be more often")));
+        }
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let watched = Watched::new(poll, &ours)?;

@@ -8,6 +8,9 @@ use super::Refused;
 use super::protocol::{Kind, Mode};
 use super::watched::Watched;
 
+/// How many there may be.
+const MOST: usize = 256;
+
 /// The leases that there are.
 #[derive(Default)]
 pub(super) struct Leases(Vec<Lease>);
@@ -22,6 +25,11 @@ struct Lease {
 impl Leases {
     /// Whether there may be another one.
     pub(super) fn check(&self, mode: Mode) -> Refused<()> {
+        if self.0.len() >= MOST {
+            return Err(
+                Kind::NoRoom.because(format_args!("there are {MOST} leases of it, and may be no more"))
+            );
+        }
         let stands_against = |there: &&Lease| {
             mode == Mode::Exclusive
                 || there.mode == Mode::Exclusive

@@ -314,12 +314,15 @@ impl Remote {
             return;
         }
         let word = |at| estate.page.load::<u32>(at).unwrap_or(0);
+        let (period_ms, asleep) = (word(page::WATCHDOG_PERIOD_MS), word(page::REMOTE_ASLEEP) != 0);
+        // Where it makes no difference the kernel is not asked: idle remotes are many.
+        let matters = !asleep && self.watchdog.watches(period_ms);
         let look = Look {
-            period_ms: word(page::WATCHDOG_PERIOD_MS),
+            period_ms,
             count: word(page::WATCHDOG_COUNT),
-            asleep: word(page::REMOTE_ASLEEP) != 0,
-            cpu_time: self.child.cpu_time().ok().filter(|_| !self.held),
-            blocked: self.child.is_blocked(),
+            asleep,
+            cpu_time: if matters && !self.held { self.child.cpu_time().ok() } else { None },
+            blocked: matters && self.child.is_blocked(),
         };
         if self.watchdog.look(now, look) {
             if self.child.is_traced() && self.child.interrupt().is_ok() {

@@ -51,6 +51,11 @@ impl Watchdog {
         self.next
     }
 
+    /// Whether there is anything to watch over, of firmware that promises this.
+    pub(super) fn watches(&self, promised: u32) -> bool {
+        self.period_ms(promised) != 0
+    }
+
     /// Takes a look into account; whether the remote hangs.
     ///
     /// It does if the count stood still for a period in which the remote neither said that it waits nor was stopped,

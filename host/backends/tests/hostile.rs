@@ -173,7 +173,7 @@ fn a_peer_of_another_version_is_told_so() {
     let mut answer = [0; 256];
     let len = peer.receive(&mut answer).unwrap().unwrap().len;
     let answer = String::from_utf8_lossy(&answer[..len]);
-    assert!(answer.contains("speaks version 3, not 65535"), "{answer}");
+    assert!(answer.contains("speaks version 4, not 65535"), "{answer}");
 }
 
 #[test]

@@ -141,6 +141,66 @@ fn a_tied_remote_can_be_detached() {
 }
 
 #[test]
+fn who_lets_go_of_a_remote_takes_it_back_with_the_same_sandbox() {
+    let dir = Dir::new();
+    let mut sandbox = run(dir.named("again"), working);
+    for _ in 0..3 {
+        sandbox.detach().unwrap();
+        sandbox.attach().unwrap();
+        let count = load32(&sandbox, DATA);
+        until("it goes on", || load32(&sandbox, DATA) != count);
+    }
+    store32(&sandbox, GO, 1);
+    assert_eq!(end(&mut sandbox), Event::Exited { code: 9 });
+}
+
+#[test]
+fn a_remote_is_asked_for_on_behalf_of_another_process_which_takes_its_time() {
+    let dir = Dir::new();
+    let mut first = run(dir.named("handed"), working);
+    let Config { name, runtime_dir, .. } = dir.named("handed");
+    let asked = || Sandbox::ask_for(name.as_deref().unwrap(), runtime_dir.as_deref()).unwrap();
+    let over = |connection| {
+        let config = Config { name: Some("mine".to_owned()), ..Config::default() };
+        Sandbox::over(connection, config).unwrap()
+    };
+    // Refused while it has a main side; whoever looks is told.
+    let refused = over(asked()).attach().unwrap_err().to_string();
+    assert!(refused.contains("is its main side"), "{refused}");
+    first.detach().unwrap();
+    let connection = asked();
+    // Longer than a warden waits for those who say nothing.
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut mine = over(connection);
+    mine.attach().unwrap();
+    let count = load32(&mine, DATA);
+    until("it goes on", || load32(&mine, DATA) != count);
+    // Closing it lets the remote run on.
+    drop(mine);
+    first.attach().unwrap();
+    store32(&first, GO, 1);
+    assert_eq!(end(&mut first), Event::Exited { code: 9 });
+    let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+    let config = Config { name: Some("stream".to_owned()), ..Config::default() };
+    assert!(Sandbox::over(socket.into(), config).is_err());
+}
+
+#[test]
+fn a_remote_is_ended_whoever_is_its_main_side() {
+    let dir = Dir::new();
+    let mut sandbox = run(with(Lifetime::Detached, dir.named("unwanted")), working);
+    let pids = pids("unwanted");
+    let Config { name, runtime_dir, .. } = dir.named("unwanted");
+    let end = || Sandbox::end(name.as_deref().unwrap(), runtime_dir.as_deref());
+    end().unwrap();
+    let lost = sandbox.stop().unwrap_err().to_string();
+    assert!(lost.contains("somebody else ended it"), "{lost}");
+    drop(sandbox);
+    assert_gone(&dir, pids);
+    assert!(end().is_err());
+}
+
+#[test]
 fn a_remote_without_a_socket_cannot_be_detached() {
     let dir = Dir::new();
     let file = dir.path().join("file");

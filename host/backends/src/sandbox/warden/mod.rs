@@ -70,6 +70,8 @@ struct Warden {
     unclaimed: Option<Event>,
     /// Why to end, once there is a reason.
     over: Option<String>,
+    /// Who asked for it, if somebody did that is not the main side.
+    ended_by: Option<Channel>,
 }
 
 /// What there may be to wait for.
@@ -119,6 +121,7 @@ impl Warden {
             findings: Vec::new(),
             unclaimed: None,
             over: None,
+            ended_by: None,
         })
     }
 
@@ -361,6 +364,8 @@ impl Warden {
             // Whatever a version has learnt since, this is said in the same way.
             Ok(Request::End(_)) => {
                 self.over = Some("somebody else ended it".to_owned());
+                // It is closed when all is over.
+                self.ended_by = Some(peer);
                 return;
             }
             _ => return,

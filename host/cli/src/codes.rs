@@ -88,11 +88,27 @@ sidecore_remoteproc::codes! {
     error 627 LOGS "logs"
         "A log of traces cannot be kept, found or read."
         "The message has the reason; `sidecore start sandbox:NAME` keeps one, and so does `sidecore run --log FILE`.";
+    error 628 USAGE "usage"
+        "The arguments do not go together, or one of them cannot be used."
+        "The message has the reason; `sidecore help` and the verb's name show what there is.";
+    error 629 TERMINAL "terminal"
+        "The terminal cannot be used as is wanted."
+        "The message has the reason; `sidecore top --once` and a pipe want no terminal.";
+    error 630 CONFIGURATION "configuration"
+        "The daemon's configuration cannot be read, or says something that has no meaning."
+        "The message has the file, the line and the reason; `sidecore config show --origin` shows which files count.";
+    error 631 WAITED "waited"
+        "What was waited for did not come about."
+        "`sidecore status REMOTE` shows what it is doing, and what it said last.";
 }
 
 /// The tables of all crates.
-const TABLES: &[&[Explanation]] =
-    &[sidecore_remoteproc::codes::TABLE, sidecore_processor::codes::TABLE, TABLE];
+const TABLES: &[&[Explanation]] = &[
+    sidecore_remoteproc::codes::TABLE,
+    sidecore_processor::codes::TABLE,
+    TABLE,
+    sidecore_client::codes::TABLE,
+];
 
 /// Every code that there is.
 pub(crate) fn all() -> impl Iterator<Item = &'static Explanation> {

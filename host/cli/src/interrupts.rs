@@ -42,6 +42,7 @@ impl Interrupts {
         let watch = move || {
             for signal in signals.forever() {
                 if first.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    crate::raw::restore();
                     process::exit(128 + signal);
                 }
                 wake();

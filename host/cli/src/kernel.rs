@@ -22,6 +22,11 @@ impl Place {
         self.root.as_deref().map_or_else(Roots::default, Roots::below)
     }
 
+    /// Whether another place than this machine is looked at.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.root.is_some()
+    }
+
     /// The sandboxes of this user; none where another place than this machine is looked at.
     pub(crate) fn sandboxes(&self) -> Vec<String> {
         if self.root.is_some() { Vec::new() } else { Sandbox::names(None) }

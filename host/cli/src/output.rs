@@ -4,6 +4,8 @@
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -14,18 +16,31 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
+/// Prints one JSON object on a line of its own, with its schema in front.
+pub(crate) fn print_json_line(schema: &'static str, body: &impl Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string(&Document { schema, body }).map_err(|error| Failure::output(error.into()))?;
+    print(&(text + "\n"))
+}
+
 /// Prints one JSON document with its schema in front.
 pub(crate) fn print_json(schema: &'static str, body: &impl Serialize) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct Document<'a, T> {
-        schema: &'static str,
-        #[serde(flatten)]
-        body: &'a T,
-    }
     let text = serde_json::to_string_pretty(&Document { schema, body });
     // Only maps with keys that are no text cannot be written, and there are none.
     let text = text.map_err(|error| Failure::output(error.into()))?;
     print(&format!("{text}\n"))
+}
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// A moment as people read it, in their time zone.
+pub(crate) fn moment(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string()
 }
 
 /// Shows text of the firmware's on the standard error, as it is.

@@ -1,5 +1,7 @@
 //! `sidecore attach`: a peer that runs already, and whose life is not ours to control.
 
+mod named;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -26,6 +28,7 @@ use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
 use crate::output::{note, print};
 use crate::remote::{self, Place};
+use crate::target::Reach;
 
 /// Attach to a peer that runs already, show what it announces, and talk with it
 #[derive(Debug, clap::Args)]
@@ -48,7 +51,8 @@ A remote that `sidecore start sandbox:NAME` left running has one main side at a 
 goes on where it stood: answers that were under way come first.")]
 pub(crate) struct Args {
     /// The peer: `shm:openamp`, a program of OpenAMP's generic Linux machine, `shm:rpmsg-lite`, one without a resource
-    /// table, `shm:FILE.toml`, a place of your own, or `sandbox:NAME`, which `sidecore start` left running
+    /// table, `shm:FILE.toml`, a place of your own, `sandbox:NAME`, which `sidecore start` left running, or the name of
+    /// another remote, see `sidecore ps`
     #[arg(value_name = "PEER")]
     peer: Peer,
     /// The file that both map, where it is not the usual one
@@ -76,6 +80,8 @@ pub(crate) struct Args {
     /// Tell, as remote, who comes and goes, too
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// Whom to talk with.
@@ -85,7 +91,12 @@ pub(crate) enum Peer {
     Shared(Place),
     /// A sandboxed remote, by its name.
     Sandbox(String),
+    /// Whatever remote is called so.
+    Named(String),
 }
+
+/// What the name of a remote may begin with.
+const KINDS: [&str; 3] = ["daemon:", "linux:", "qemu:"];
 
 impl FromStr for Peer {
     type Err = String;
@@ -93,8 +104,13 @@ impl FromStr for Peer {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix(SANDBOX) {
             Some(name) => Ok(Self::Sandbox(name.to_owned())),
+            None if text.starts_with("shm:") => text.parse().map(Self::Shared),
+            None if !text.contains(':') || KINDS.iter().any(|kind| text.starts_with(kind)) => {
+                Ok(Self::Named(text.to_owned()))
+            }
             None => {
-                text.parse().map(Self::Shared).map_err(|error: String| format!("{error}, or `sandbox:NAME`"))
+                Err("it is `shm:PLACE`, `sandbox:NAME`, or the name of a remote, see `sidecore ps`"
+                    .to_owned())
             }
         }
     }
@@ -105,6 +121,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Shared(place) => f.write_str(&place.name),
             Self::Sandbox(name) => write!(f, "{SANDBOX}{name}"),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
@@ -125,6 +142,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     guard_bus_errors().map_err(|refused| failed(args, codes::SIGNALS, &refused))?;
     let usual = match &args.peer {
         Peer::Shared(place) => place.config.clone(),
+        Peer::Named(typed) => return named::run(args, typed),
         Peer::Sandbox(name) => {
             if args.role == Role::Remote || args.memory.is_some() || args.socket.is_some() {
                 return Err(usage("a sandboxed remote has a main side, and no file or socket of yours"));

@@ -23,6 +23,7 @@ use crate::image::Image;
 use crate::output::{note, print};
 use crate::remote::OURS;
 use crate::state;
+use crate::target::{Reach, Remotes, Target};
 
 /// List, look into and debug the core dumps of firmware that crashed (`run --dump`)
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,7 @@ enum Verb {
     },
     /// Write a dump as an ELF core file, for debuggers and other machines; or take one of a sandbox that runs
     Save {
-        /// The dump [default: the newest], or `sandbox:NAME`, see `sidecore ps`: that is halted, dumped as it stands and
+        /// The dump [default: the newest], or a remote that runs, see `sidecore ps`: that is halted, dumped as it stands and
         /// runs on, whoever its main side is
         dump: Option<String>,
         /// The file, which must not be there yet [default: among the dumps, for `sandbox:NAME`]
@@ -75,6 +76,8 @@ enum Verb {
         /// Which memories a dump of `sandbox:NAME` has: all, or those alone that its firmware may write
         #[arg(long, value_name = "WHICH", default_value = "all")]
         memory: Memories,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Look into a dump with a debugger
     Gdb {
@@ -128,9 +131,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let stored = find(&store, dump.as_deref())?;
             show::info(&stored, &told(&stored)?, *json)
         }
-        Verb::Save { dump, output, memory } => match (dump.as_deref().unwrap_or_default(), output) {
+        Verb::Save { dump, output, memory, reach } => match (dump.as_deref().unwrap_or_default(), output) {
             (remote, output) if remote.starts_with(SANDBOX) => {
                 running::save(&store, &remote[SANDBOX.len()..], output.as_deref(), (*memory).into())
+            }
+            (remote, output) if let Some((remotes, target)) = meant(&store, reach, remote)? => {
+                match target.is_daemons {
+                    true => running::ask(&remotes, &target, output.as_deref()),
+                    false => running::save(&store, &target.name, output.as_deref(), (*memory).into()),
+                }
             }
             (_, Some(output)) => save(&find(&store, dump.as_deref())?, output),
             (_, None) => {
@@ -153,6 +162,17 @@ impl Args {
     pub(crate) fn json(&self) -> bool {
         matches!(self.verb, Verb::List { json: true } | Verb::Info { json: true, .. })
     }
+}
+
+/// The remote that is meant, and not a dump: those come first.
+fn meant(store: &Store, reach: &Reach, typed: &str) -> Result<Option<(Remotes, Target)>, Failure> {
+    let is_dump = || all(store).is_ok_and(|all| all.iter().any(|stored| stored.id.starts_with(typed)));
+    if typed.is_empty() || is_dump() {
+        return Ok(None);
+    }
+    let remotes = reach.remotes()?;
+    let target = remotes.look_for(typed)?;
+    Ok(target.map(|target| (remotes, target)))
 }
 
 /// The dumps of this user, or those in a directory.

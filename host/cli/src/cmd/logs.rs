@@ -2,10 +2,11 @@
 
 mod kernel;
 mod since;
-mod tail;
+pub(super) mod tail;
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -14,19 +15,20 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
-use sidecore_backends::log::{What, file_name};
+use sidecore_backends::log::{Record, What, file_name};
 use sidecore_remoteproc::trace::Line;
 
 pub(super) use kernel::Traces;
+pub(super) use since::moment;
 
 use super::attach::SANDBOX;
 use crate::codes;
 use crate::defmt::Decoder;
 use crate::failure::{Failure, Outcome, printable};
 use crate::interrupts::Interrupts;
-use crate::kernel::Place;
 use crate::output::print;
 use crate::state;
+use crate::target::{Reach, Remotes, Target};
 
 /// Show what a remote said: the traces of a sandbox that was started, or of a remote processor that Linux drives
 #[derive(Debug, clap::Args)]
@@ -40,7 +42,7 @@ waits for them have one.
 
 TIME is as for journalctl: `2026-11-21 20:15`, `20:15`, `today`, `yesterday`, `10min ago`, `-1h30m`, `@SECONDS`.")]
 pub(crate) struct Args {
-    /// Which one: `sandbox:NAME`; or `remoteproc0`, or its name, see `sidecore ps`
+    /// Which one: one of the daemon's; `sandbox:NAME`; or `remoteproc0`, or its name, see `sidecore ps`
     remote: String,
     /// Show what comes from now on, too, until Ctrl-C
     #[arg(short, long)]
@@ -55,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    place: Place,
+    reach: Reach,
 }
 
 /// How often a look is taken: nobody tells when a log grows.
@@ -68,10 +70,44 @@ pub(crate) fn run(args: &Args) -> Outcome {
         since.map_err(|why| Failure::new(codes::LOGS, "cannot tell since when").because(why).status(2))?;
     let zone = now.time_zone().clone();
     let mut show = Show { args, since, zone, kept: VecDeque::new(), is_new: false, decoder: None };
-    match args.remote.strip_prefix(SANDBOX) {
-        Some(name) => sandbox(args, name, &mut show),
-        None => kernel::run(args, &args.place.find(&args.remote)?, &mut show),
+    let remotes = args.reach.remotes()?;
+    let place = &args.reach.place;
+    match (remotes.look_for(&args.remote)?, args.remote.strip_prefix(SANDBOX)) {
+        (Some(target), _) if target.is_daemons => kept(args, &remotes, &target, &mut show),
+        (Some(target), _) => match target.linux() {
+            Some(id) => kernel::run(args, &place.find(id)?, &mut show),
+            None => sandbox(args, &target.name, &mut show),
+        },
+        // It may have left a log.
+        (None, Some(name)) => sandbox(args, name, &mut show),
+        (None, None) if file(&args.remote).is_some_and(|log| log.exists()) => {
+            sandbox(args, &args.remote, &mut show)
+        }
+        (None, None) if let Some(failure) = remotes.nobody(&args.remote) => Err(failure),
+        (None, None) => kernel::run(args, &place.find(&args.remote)?, &mut show),
     }
+}
+
+/// Shows the log that the daemon keeps.
+fn kept(args: &Args, remotes: &Remotes, target: &Target, show: &mut Show<'_>) -> Outcome {
+    let cannot =
+        |error| Failure::new(codes::LOGS, format!("cannot read the log of {}", target.id())).because(error);
+    let processor = remotes.processor(target)?;
+    let mut tail = tail::Tail::kept(move || processor.log().map_err(io::Error::other));
+    follow(args, show, |show| {
+        let mut shown = Ok(());
+        let read = tail.read(&mut |record| {
+            if shown.is_ok() {
+                shown = show.take(Some(record.time), record.trace, record.what);
+            }
+        });
+        shown.and(read.map_err(cannot))
+    })
+}
+
+/// Gives all lines of a log that somebody has opened.
+pub(super) fn records(log: File, take: &mut dyn FnMut(Record)) -> io::Result<()> {
+    tail::Tail::kept(move || log.try_clone()).read(take)
 }
 
 /// Shows the log that a warden keeps.
@@ -93,7 +129,9 @@ fn sandbox(args: &Args, name: &str, show: &mut Show<'_>) -> Outcome {
         shown?;
         match read {
             // The remote is there and has said nothing yet, or it never was.
-            Ok(()) if tail.is_missing() && !args.place.sandboxes().iter().any(|other| other == name) => {
+            Ok(())
+                if tail.is_missing() && !args.reach.place.sandboxes().iter().any(|other| other == name) =>
+            {
                 Err(Failure::new(codes::LOGS, format!("{} has no log", args.remote))
                     .because(format!("there is no {}", path.display())))
             }
@@ -112,6 +150,20 @@ pub(super) fn file(name: &str) -> Option<PathBuf> {
 pub(super) fn firmware(log: &Path) -> PathBuf {
     log.with_extension("elf")
 }
+
+/// Where the name of that firmware is kept.
+pub(super) fn firmware_name(log: &Path) -> PathBuf {
+    log.with_extension("firmware")
+}
+
+/// What the firmware of a sandbox that stays is called.
+pub(super) fn kept_name(name: &str) -> Option<String> {
+    let kept = fs::read_to_string(firmware_name(&file(name)?)).ok()?;
+    Some(kept.chars().take(MAX_NAME).collect())
+}
+
+/// Characters of a firmware's name that are told.
+const MAX_NAME: usize = 255;
 
 /// Shows what `look` finds, once or until somebody has seen enough.
 fn follow(

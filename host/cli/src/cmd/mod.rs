@@ -10,10 +10,14 @@ use crate::remote::OURS;
 
 mod attach;
 mod boards;
+mod channel;
 mod completions;
+mod config;
 mod conformance;
+mod console;
 mod doctor;
 mod dump;
+mod events;
 mod explain;
 mod gdb;
 mod images;
@@ -23,23 +27,33 @@ mod man;
 mod new;
 mod ping;
 mod ps;
+mod recv;
+mod restart;
 mod run;
+mod send;
 mod soc;
 mod start;
+mod status;
 mod stop;
+mod top;
 mod vhost_user;
+mod wait;
 
 /// Run, inspect and talk to the other processors of a system-on-chip
 #[derive(Debug, Parser)]
 #[command(name = "sidecore", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Environment:
   NO_COLOR         no colors, whatever the output is
+  SIDECORE_BUS     whose daemon to ask for remotes: session, system or none
   XDG_RUNTIME_DIR  sockets of running remotes are made in sidecore/ below it
   XDG_STATE_HOME   logs and core dumps are kept in sidecore/ below it (~/.local/state)
 
 Examples:
   sidecore run hello                 run a built-in image
   sidecore run fw.elf --dir . -- -v  run your own, with files and arguments
+  sidecore start radio echo          start one that stays, here or in the daemon
+  sidecore send radio rpmsg-echo hello --reply
+                                     talk with it
   sidecore ping                      round trips to a remote, measured
   sidecore run fw.elf --on qemu:mps2-an386
                                      run it on a board that QEMU emulates
@@ -58,7 +72,18 @@ enum Command {
     Ps(ps::Args),
     Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
+    Detach(restart::Detach),
+    Status(status::Args),
     Logs(logs::Args),
+    Console(console::Args),
+    Channel(channel::Args),
+    Send(send::Args),
+    Recv(recv::Args),
+    Events(events::Args),
+    Wait(wait::Args),
+    Top(top::Args),
+    Config(config::Args),
     Conformance(Box<conformance::Args>),
     Gdb(gdb::Args),
     Dump(dump::Args),
@@ -83,7 +108,18 @@ impl Command {
             Self::Ps(args) => ps::run(args),
             Self::Start(args) => start::run(args),
             Self::Stop(args) => stop::run(args),
+            Self::Restart(args) => restart::run(args),
+            Self::Detach(args) => restart::detach(args),
+            Self::Status(args) => status::run(args),
             Self::Logs(args) => logs::run(args),
+            Self::Console(args) => console::run(args),
+            Self::Channel(args) => channel::run(args),
+            Self::Send(args) => send::run(args),
+            Self::Recv(args) => recv::run(args),
+            Self::Events(args) => events::run(args),
+            Self::Wait(args) => wait::run(args),
+            Self::Top(args) => top::run(args),
+            Self::Config(args) => config::run(args),
             Self::Conformance(args) => conformance::run(args),
             Self::Gdb(args) => gdb::run(args),
             Self::Dump(args) => dump::run(args),
@@ -105,7 +141,14 @@ impl Command {
         match self {
             Self::Ping(args) => args.json,
             Self::Ps(args) => args.json,
+            Self::Status(args) => args.json,
             Self::Logs(args) => args.json,
+            Self::Channel(args) => args.json(),
+            Self::Send(args) => args.json,
+            Self::Recv(args) => args.json,
+            Self::Events(args) => args.json,
+            Self::Top(args) => args.json,
+            Self::Config(args) => args.json(),
             Self::Conformance(args) => args.json,
             Self::Dump(args) => args.json(),
             Self::Inspect(args) => args.json,
@@ -117,6 +160,10 @@ impl Command {
             | Self::Attach(_)
             | Self::Start(_)
             | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Detach(_)
+            | Self::Console(_)
+            | Self::Wait(_)
             | Self::Gdb(_)
             | Self::New(_)
             | Self::VhostUser(_)

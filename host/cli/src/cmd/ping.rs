@@ -15,11 +15,12 @@ use crate::codes;
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::interrupts::Interrupts;
-use crate::kernel::Place;
 use crate::output::{lines, note, print, print_json, table};
 use crate::remote::{self, On, Settings};
+use crate::target::Reach;
 
 mod kernel;
+mod running;
 
 /// Measure round trips to a remote, by message size, and check every answer
 #[derive(Debug, clap::Args)]
@@ -51,20 +52,41 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = remote::seconds)]
     timeout: Duration,
     /// What executes the firmware: `sandbox`, a confined process on this machine; `qemu:BOARD`, see `sidecore boards`; or
-    /// `remoteprocN`, which Linux drives, see `sidecore ps`
+    /// a remote that runs already, see `sidecore ps`
     #[arg(long, value_name = "KIND", default_value = "sandbox")]
-    on: On,
+    on: Where,
     /// The image of the board's other core, where it has two
     #[arg(long, value_name = "IMAGE", value_hint = clap::ValueHint::FilePath)]
     beside: Option<OsString>,
     #[command(flatten)]
-    place: Place,
+    reach: Reach,
     /// Tell on the standard error what happens until the service is there, the firmware's trace included
     #[arg(short, long)]
     verbose: bool,
     /// Print JSON (schema sidecore.ping/1), times in nanoseconds
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What answers.
+#[derive(Clone, Debug)]
+enum Where {
+    /// Firmware that is started for this.
+    On(On),
+    /// A remote that runs already.
+    Remote(String),
+}
+
+impl std::str::FromStr for Where {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(on) => Ok(Self::On(on)),
+            Err(why) if text.starts_with("qemu:") => Err(why),
+            Err(_) => Ok(Self::Remote(text.to_owned())),
+        }
+    }
 }
 
 /// A payload size, or the longest that fits.
@@ -86,12 +108,14 @@ impl std::str::FromStr for Size {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    if let On::Kernel(name) = &args.on {
-        return kernel::run(args, name);
-    }
+    let on = match &args.on {
+        Where::On(On::Kernel(name)) => return kernel::run(args, name),
+        Where::Remote(typed) => return running::run(args, typed),
+        Where::On(on) => on.clone(),
+    };
     let image = Image::open(args.image.as_deref().unwrap_or("echo".as_ref()))?;
     let began = Instant::now();
-    let (on, beside) = (args.on.clone(), args.beside.clone());
+    let beside = args.beside.clone();
     let settings = Settings { on, beside, ..Settings::default() };
     let mut processor = remote::load(&image, settings, Options::new(&image.name))?;
     let interrupts = Interrupts::catch(processor.waker(), true)?;

@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use serde::Serialize;
 use sidecore_backends::sysfs::{RULE, Remoteproc, SysfsError};
 
-use sidecore_remoteproc::State;
-
-use super::attach::SANDBOX;
-use crate::failure::{Outcome, printable};
-use crate::kernel::{Place, refused};
+use super::channel::known;
+use crate::details::{Details, Inspector};
+use crate::failure::{Failure, Outcome, printable};
+use crate::kernel::refused;
 use crate::output::{lines, note, print, print_json, table};
+use crate::target::{Reach, Remotes, Target};
 
-/// List the remote processors that Linux drives, with state, firmware and channels, and sandboxes
+/// List all remotes, with state, firmware and channels: the daemon's, those that Linux drives, and sandboxes
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The kernel has them in /sys/class/remoteproc. `sidecore run`, `ping`, `start`, `stop` and `logs` take the first column, or \
-the second one where no other has that name. `sandbox:NAME` is one that `sidecore start` left running, or that a main side \
-of yours has; `sidecore attach` and `stop` take it.")]
+All verbs take the first column, or the second one where no other has that name, or the beginning of either. The kernel has \
+its own in /sys/class/remoteproc. `sandbox:NAME` is one that `sidecore start` left running, or that a main side of yours has. \
+What has neither in front is the daemon's.")]
 pub(crate) struct Args {
     /// Print the udev rule that gives them to the group `sidecore`
     #[arg(long)]
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "rule")]
     pub(crate) json: bool,
     #[command(flatten)]
-    place: Place,
+    reach: Reach,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -34,33 +34,47 @@ pub(crate) fn run(args: &Args) -> Outcome {
         print(RULE)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let remotes = match Remoteproc::all(&args.place.roots()) {
-        Ok(remotes) => remotes,
-        Err(error @ SysfsError::NoClass(_)) => {
-            let sandboxes = args.place.sandboxes();
-            if sandboxes.is_empty() {
-                note(&error);
-            }
-            Vec::new()
-        }
-        Err(error) => return Err(refused("cannot list the remote processors".to_owned(), &error)),
-    };
-    let mut rows: Vec<Row> = remotes.iter().map(Row::new).collect();
-    rows.extend(args.place.sandboxes().into_iter().map(Row::sandbox));
+    let remotes = args.reach.remotes()?;
+    let rows = rows(args, &remotes)?;
     if args.json {
-        print_json("sidecore.ps/1", &Remotes { remotes: rows })?;
+        print_json("sidecore.ps/1", &Listed { remotes: rows })?;
         return Ok(ExitCode::SUCCESS);
     }
     print(&text(&rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The kernel's, then the daemon's, then what is nobody's.
+fn rows(args: &Args, remotes: &Remotes) -> Result<Vec<Row>, Failure> {
+    let all = remotes.all()?;
+    let mut rows = Vec::new();
+    match Remoteproc::all(&args.reach.place.roots()) {
+        Ok(driven) => rows.extend(driven.iter().map(Row::new)),
+        Err(error @ SysfsError::NoClass(_)) if all.is_empty() => note(&error),
+        Err(SysfsError::NoClass(_)) => {}
+        Err(error) => return Err(refused("cannot list the remote processors".to_owned(), &error)),
+    }
+    let inspected = remotes.daemon().map(|daemon| Inspector::new(daemon)?.all()).transpose()?;
+    let mut details = inspected.unwrap_or_default();
+    for target in all.iter().filter(|target| target.is_daemons || target.linux().is_none()) {
+        let details = details.remove(&target.name).filter(|_| target.is_daemons);
+        rows.push(Row::of(remotes, target, details.unwrap_or_default()));
+    }
+    Ok(rows)
+}
+
 fn text(rows: &[Row]) -> String {
     let mut table = table(&["remote", "name", "state", "firmware", "channels"]);
-    for Row { remote, name, state, firmware, channels, trouble } in rows {
+    for Row { remote, name, state, firmware, channels, trouble, .. } in rows {
         let channels: Vec<String> = channels.iter().map(|channel| printable(&channel.name)).collect();
         let state = if trouble.is_some() { "unknown" } else { state };
-        table.add_row([remote, &printable(name), state, &printable(firmware), &channels.join(" ")]);
+        table.add_row([
+            &printable(remote),
+            &printable(name),
+            state,
+            &printable(firmware),
+            &channels.join(" "),
+        ]);
     }
     let trouble = rows.iter().filter_map(|row| row.trouble.as_ref());
     trouble.for_each(|trouble| note(&printable(trouble)));
@@ -68,7 +82,7 @@ fn text(rows: &[Row]) -> String {
 }
 
 #[derive(Serialize)]
-struct Remotes {
+struct Listed {
     remotes: Vec<Row>,
 }
 
@@ -76,6 +90,10 @@ struct Remotes {
 struct Row {
     remote: String,
     name: String,
+    /// What executes it.
+    kind: String,
+    /// Whether it is the daemon's.
+    daemon: bool,
     /// The kernel's word, or nothing.
     state: String,
     firmware: String,
@@ -89,18 +107,29 @@ struct Channel {
     name: String,
     /// The remote's address.
     address: u32,
+    /// The kernel's character device for it.
     device: Option<String>,
 }
 
 impl Row {
-    fn sandbox(name: String) -> Self {
+    fn of(remotes: &Remotes, target: &Target, details: Details) -> Self {
+        let (channels, trouble) = match known(remotes, target) {
+            Some(Ok(services)) => (services, None),
+            Some(Err(failure)) => (Vec::new(), Some(failure.to_string())),
+            None => (Vec::new(), None),
+        };
+        let channels = channels.into_iter();
         Self {
-            remote: format!("{SANDBOX}{name}"),
-            name,
-            state: State::Running.to_string(),
-            firmware: String::new(),
-            channels: Vec::new(),
-            trouble: None,
+            remote: target.id(),
+            name: target.name.clone(),
+            kind: target.kind.clone(),
+            daemon: target.is_daemons,
+            state: target.state.clone(),
+            firmware: details.firmware.unwrap_or_default(),
+            channels: channels
+                .map(|service| Channel { name: service.name, address: service.address, device: None })
+                .collect(),
+            trouble,
         }
     }
 
@@ -116,6 +145,8 @@ impl Row {
         });
         Self {
             remote: remote.id().to_owned(),
+            kind: format!("linux:{}", remote.id()),
+            daemon: false,
             // Not every kernel has them.
             name: remote.name().unwrap_or_default(),
             firmware: remote.firmware().unwrap_or_default(),

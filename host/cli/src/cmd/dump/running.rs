@@ -1,5 +1,6 @@
 //! A dump of a remote that runs, and runs on.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,8 +12,10 @@ use sidecore_remoteproc::coredump::Include;
 use super::create;
 use crate::codes;
 use crate::failure::{Failure, Outcome, printable};
+use crate::message::usage;
 use crate::output::{note, print};
 use crate::remote::OURS;
+use crate::target::{Remotes, Target, failed};
 
 /// Halts the remote, writes it to the file or among the dumps, and lets it go.
 pub(super) fn save(store: &Store, name: &str, output: Option<&Path>, include: Include) -> Outcome {
@@ -57,4 +60,24 @@ pub(super) fn save(store: &Store, name: &str, output: Option<&Path>, include: In
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the daemon write one of its remotes to a file.
+pub(super) fn ask(remotes: &Remotes, target: &Target, output: Option<&Path>) -> Outcome {
+    let Some(output) = output else {
+        return Err(usage("--output FILE says where to write a dump of the daemon's"));
+    };
+    let processor = remotes.processor(target)?;
+    let mut refused = None;
+    let written = create(output, |file| {
+        processor.dump(file, |_| ()).map_err(|error| {
+            let words = io::Error::other(error.to_string());
+            refused = Some(error);
+            words
+        })
+    });
+    match refused {
+        Some(error) => Err(failed(format!("cannot dump {}", target.id()), &error)),
+        None => written.map(|()| ExitCode::SUCCESS),
+    }
 }

@@ -5,7 +5,7 @@ use jiff::{Span, Timestamp, Zoned};
 
 /// The moment that a text means, as journalctl(1) reads it: `2026-11-21 20:15`, `20:15`, `yesterday`, `10min ago`, `-1h30m`,
 /// `@1700000000`, or the time as a log has it. Where no time zone is given it is that of `now`.
-pub(super) fn moment(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+pub(in crate::cmd) fn moment(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let text = text.trim();
     let zone = now.time_zone();
     let at = |time: DateTime| time.to_zoned(zone.clone()).map(|zoned| zoned.timestamp());

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sidecore_backends::log::Record;
 
@@ -11,29 +12,46 @@ use sidecore_backends::log::Record;
 const LINE: u64 = 64 << 10;
 
 /// Reads the lines of a log, and of the one before it, and those that come.
-pub(super) struct Tail {
-    path: PathBuf,
+pub(in crate::cmd) struct Tail {
+    from: From,
     /// The file that is read, and how far.
     file: Option<(BufReader<File>, u64)>,
 }
 
+/// Where the file of the day is.
+enum From {
+    Path(PathBuf),
+    /// Whoever keeps the log has it, and when he was asked last.
+    Keeper(Box<dyn FnMut() -> io::Result<File>>, Instant),
+}
+
+/// How often a keeper is asked whether a new file was begun.
+const ASKING: Duration = Duration::from_secs(1);
+
 impl Tail {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
+    pub(in crate::cmd) fn new(path: PathBuf) -> Self {
+        Self { from: From::Path(path), file: None }
+    }
+
+    /// Of a log that somebody else opens for us.
+    pub(in crate::cmd) fn kept(open: impl FnMut() -> io::Result<File> + 'static) -> Self {
+        Self { from: From::Keeper(Box::new(open), Instant::now()), file: None }
     }
 
     /// Whether there was no file at the last look.
-    pub(super) fn is_missing(&self) -> bool {
+    pub(in crate::cmd) fn is_missing(&self) -> bool {
         self.file.is_none()
     }
 
     /// Gives all lines that are there and were not given. What is no line of a log is left out.
-    pub(super) fn read(&mut self, take: &mut dyn FnMut(Record)) -> io::Result<()> {
+    pub(in crate::cmd) fn read(&mut self, take: &mut dyn FnMut(Record)) -> io::Result<()> {
         if self.file.is_none() {
-            if let Some((mut older, _)) = open(&older(&self.path))? {
+            if let From::Path(path) = &self.from
+                && let Some((mut older, _)) = open(&older(path))?
+            {
                 drain(&mut older, &mut 0, take)?;
             }
-            self.file = open(&self.path)?;
+            self.file = self.from.open()?;
         }
         loop {
             let Some((file, at)) = &mut self.file else { return Ok(()) };
@@ -42,17 +60,46 @@ impl Tail {
                 drain(file, at, take)?;
             }
             let ours = file.get_ref().metadata()?;
-            let there = match std::fs::symlink_metadata(&self.path) {
-                Ok(there) => there,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            if is_whole && (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+            let Some((device, number, new)) = self.from.current()? else { return Ok(()) };
+            if is_whole && (device, number) == (ours.dev(), ours.ino()) {
                 return Ok(());
             }
             // A new one was begun, and nothing more comes to the old one; or somebody emptied it.
             drain(file, at, take)?;
-            self.file = open(&self.path)?;
+            self.file = match new {
+                Some(new) => Some((BufReader::new(new), 0)),
+                None => self.from.open()?,
+            };
+        }
+    }
+}
+
+/// Device and number of the file of the day, and itself where that was opened to know them.
+type Current = (u64, u64, Option<File>);
+
+impl From {
+    fn open(&mut self) -> io::Result<Option<(BufReader<File>, u64)>> {
+        match self {
+            Self::Path(path) => open(path),
+            Self::Keeper(open, _) => open().map(|file| Some((BufReader::new(file), 0))),
+        }
+    }
+
+    /// Which file is the day's; `None`: none, or it is not known now.
+    fn current(&mut self) -> io::Result<Option<Current>> {
+        match self {
+            Self::Path(path) => match std::fs::symlink_metadata(path) {
+                Ok(there) => Ok(Some((there.dev(), there.ino(), None))),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            Self::Keeper(_, asked) if asked.elapsed() < ASKING => Ok(None),
+            Self::Keeper(open, asked) => {
+                *asked = Instant::now();
+                let file = open()?;
+                let there = file.metadata()?;
+                Ok(Some((there.dev(), there.ino(), Some(file))))
+            }
         }
     }
 }
@@ -139,6 +186,29 @@ mod tests {
         assert!(texts(&mut tail).is_empty());
         append(&path, &format!("{STAMP} t: 8\n"));
         assert_eq!(texts(&mut tail), [": 8"]);
+    }
+
+    #[test]
+    fn a_log_that_somebody_else_opens_is_followed_to_his_next_file() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("radio.log");
+        append(&path, &format!("{STAMP} t: 1\n"));
+        let opened = path.clone();
+        let mut tail = Tail::kept(move || File::open(&opened));
+        assert_eq!(texts(&mut tail), [": 1"]);
+        append(&path, &format!("{STAMP} t: 2\n"));
+        fs::rename(&path, older(&path)).unwrap();
+        append(&path, &format!("{STAMP} t: 3\n"));
+        let mut said = texts(&mut tail);
+        let begin = Instant::now();
+        while said.len() < 2 && begin.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(50));
+            said.extend(texts(&mut tail));
+        }
+        assert_eq!(said, [": 2", ": 3"]);
+        fs::remove_file(&path).unwrap();
+        std::thread::sleep(ASKING);
+        assert!(tail.read(&mut |_| ()).is_err(), "he who keeps it is gone");
     }
 
     #[test]

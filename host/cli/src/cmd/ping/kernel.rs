@@ -18,7 +18,7 @@ const MAX: usize = 496;
 
 pub(super) fn run(args: &Args, name: &str) -> Outcome {
     let began = Instant::now();
-    let remote = args.place.find(name)?;
+    let remote = args.reach.place.find(name)?;
     let failed = |error| refused(format!("cannot ping {}", remote.id()), &error);
     let interrupts = Interrupts::catch_by(|| (), true)?;
     if let Some(image) = &args.image {

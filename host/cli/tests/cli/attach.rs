@@ -171,5 +171,6 @@ fn a_peer_that_is_not_there_and_one_of_no_known_kind_are_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("connect to /dev/shm/no-such-socket"), "{error}");
     assert_eq!(output.status.code(), Some(125));
-    assert_eq!(sidecore().args(["attach", "elsewhere"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(sidecore().args(["attach", "else:where"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(sidecore().args(["attach", "elsewhere"]).output().unwrap().status.code(), Some(3));
 }

@@ -132,6 +132,19 @@ fn manual_pages_and_completions_cover_every_verb() {
         "start",
         "stop",
         "vhost-user",
+        "channel",
+        "channel-ls",
+        "config",
+        "config-show",
+        "console",
+        "detach",
+        "events",
+        "recv",
+        "restart",
+        "send",
+        "status",
+        "top",
+        "wait",
     ];
     let mut expected: Vec<String> = verbs.iter().map(|verb| format!("sidecore-{verb}.1")).collect();
     expected.push("sidecore.1".to_owned());

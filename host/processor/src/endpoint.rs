@@ -287,7 +287,10 @@ impl<B: Backend> Processor<B> {
         if let Some(message) = take() {
             return Ok(Some(message));
         }
-        self.poll();
+        if self.poll() {
+            // It may have been for others, who would sleep over it.
+            self.unseen.set(true);
+        }
         if let Some(message) = take() {
             return Ok(Some(message));
         }

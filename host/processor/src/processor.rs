@@ -87,6 +87,8 @@ pub struct Processor<B: Backend> {
     /// Counts the waits.
     waits: Cell<u32>,
     woken: Arc<AtomicBool>,
+    /// Something was taken for one endpoint, and may have been for others: the next wait is over.
+    pub(crate) unseen: Cell<bool>,
     waker: Option<remoteproc::Waker>,
     capture_failed: Cell<bool>,
     pub(crate) clients: Clients,
@@ -114,6 +116,7 @@ impl<B: Backend> Processor<B> {
             waits: Cell::new(0),
             options,
             woken: Arc::default(),
+            unseen: Cell::new(false),
             capture_failed: Cell::default(),
             clients: Clients::default(),
             phase: Cell::default(),
@@ -308,10 +311,10 @@ impl<B: Backend> Processor<B> {
     }
 
     /// Lets the remote do something: polls, and where there is nothing sleeps until the remote rings, ends or crashes,
-    /// a [`Waker`] is used, or `timeout` is over (`None`: for ever). Returns after anything that happened; `false` when
-    /// the time is over or the remote does not run.
+    /// a [`Waker`] is used, or `timeout` is over (`None`: for ever). Returns after anything that happened, be it while somebody
+    /// looked for a message of his own; `false` when the time is over or the remote does not run.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        if self.poll() || self.take_woken() {
+        if self.poll() | self.unseen.take() || self.take_woken() {
             return true;
         }
         if self.ended.borrow().is_some() {

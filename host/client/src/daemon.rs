@@ -27,6 +27,28 @@ pub(crate) struct Remote {
     pub(crate) info: Info,
 }
 
+/// Bytes of the longest text that goes by the bus, all arguments of firmware together included.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Whether a text can go by the bus, which cuts the connection of those who send what is none.
+fn check<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<()> {
+    let mut len = 0_usize;
+    for text in texts {
+        len = len.saturating_add(text.len());
+        if let Some(at) = text.find('\0') {
+            return Err(Error::BadOption { why: format!("{:?} has a NUL, its byte {at}", shortened(text)) });
+        }
+    }
+    match len {
+        0..=MAX_TEXT => Ok(()),
+        _ => Err(Error::BadOption { why: format!("{len} bytes of text: {MAX_TEXT} at most") }),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 /// The remotes' infos.
 pub(crate) async fn processors(bus: &Bus) -> Result<Vec<Info>> {
     Ok(bus.list().await?.into_iter().map(|(info, _)| info).collect())
@@ -48,6 +70,8 @@ pub(crate) async fn start(
     firmware: &File,
     asked: &StartOptions,
 ) -> Result<Remote> {
+    let texts = asked.on.iter().chain(&asked.file).chain(&asked.arguments).map(String::as_str);
+    check(texts.chain([name]))?;
     let mut options = Options::new();
     options.extend(asked.on.as_ref().map(|on| ("on", Variant::from(on.as_str()))));
     options.extend(asked.lease.map(|mode| ("lease", Variant::from(mode.word()))));
@@ -64,6 +88,7 @@ pub(crate) async fn start(
 }
 
 pub(crate) async fn attach(bus: &Arc<Bus>, remote: &str) -> Result<Remote> {
+    check([remote])?;
     let path = answered(LIMIT, bus.manager().await?.attach(remote, none())).await?;
     Remote::at(bus, path).await
 }
@@ -106,6 +131,7 @@ impl Remote {
     }
 
     pub(crate) async fn open(&self, service: &str, asked: OpenOptions) -> Result<Socket> {
+        check([service])?;
         let mut options = queue(asked);
         options.insert("timeout", Variant::from(microseconds(asked.timeout)));
         let limit = LIMIT.saturating_add(asked.timeout);
@@ -182,7 +208,11 @@ impl Remote {
 }
 
 fn queue(asked: OpenOptions) -> Options<'static> {
-    Options::from([("queue", Variant::from(asked.queue))])
+    let mut options = Options::new();
+    if asked.queue != OpenOptions::DEFAULT.queue {
+        options.insert("queue", Variant::from(asked.queue));
+    }
+    options
 }
 
 fn socket((fd, address, max): (zbus::OwnedFd, u32, u32)) -> Result<Socket> {

@@ -71,11 +71,12 @@ impl Socket {
 
     /// Takes a message if there is one, and shows it to `take`, which may refuse it: then it is the next once more.
     fn try_take<T>(&self, take: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
-        if self.has_kept.load(Ordering::Acquire)
-            && let Some(message) = self.kept().take()
-        {
+        if self.has_kept.load(Ordering::Acquire) {
+            let kept = self.kept().take();
             self.has_kept.store(false, Ordering::Release);
-            return self.give(&message, take).map(Some);
+            if let Some(message) = kept {
+                return self.give(&message, take).map(Some);
+            }
         }
         // Room that nothing is written to costs nothing, and no message is longer.
         let mut room = [MaybeUninit::<u8>::uninit(); LONGEST];

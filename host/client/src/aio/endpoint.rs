@@ -25,7 +25,10 @@ pub struct Endpoint {
 impl Endpoint {
     pub(super) fn new(way: Way) -> Result<Self> {
         let copied = way.as_fd().try_clone_to_owned().map(std::os::unix::net::UnixDatagram::from);
-        let readiness = copied.and_then(UnixDatagram::from_std);
+        let readiness = copied.and_then(|copied| {
+            copied.set_nonblocking(true)?;
+            UnixDatagram::from_std(copied)
+        });
         let readiness = readiness.map_err(|error| Error::system("wait for an endpoint", error))?;
         Ok(Self { way, readiness })
     }

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -19,6 +20,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Outlet(Arc<Mutex<Option<Plug>>>);
 
 struct Plug {
+    /// No other has it.
+    number: usize,
     stream: UnixStream,
     /// Output that the stream has no room for.
     waiting: Vec<u8>,
@@ -26,44 +29,49 @@ struct Plug {
     is_input_over: bool,
 }
 
+/// The next plug's.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
 /// Opens it: a stream socket.
 pub(crate) fn open(helm: &Arc<Helm>, outlet: &Outlet) -> Result<OwnedFd> {
     let failed = |error: io::Error| Error::system("open a console", error);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     let watched = ours.try_clone().map_err(failed)?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     {
         let mut plug = outlet.lock();
         if plug.as_ref().is_some_and(|plug| !plug.is_gone()) {
             return Err(Error::WrongState { why: "the console is open already".to_owned() });
         }
-        *plug = Some(Plug { stream: ours, waiting: Vec::new(), written: 0, is_input_over: false });
+        *plug = Some(Plug { number, stream: ours, waiting: Vec::new(), written: 0, is_input_over: false });
     }
     let (helm, outlet) = (Arc::clone(helm), outlet.clone());
     let carrier = thread::Builder::new().name("sidecore-console".to_owned());
     // Who reads a descriptor makes no calls of ours, by which the remote would be looked after.
-    let carrier = carrier.spawn(move || carry(&helm, &outlet, &watched));
+    let carrier = carrier.spawn(move || carry(&helm, &outlet, number, &watched));
     carrier.map_err(failed)?;
     Ok(theirs.into())
 }
 
 /// Keeps the remote going until the other end is closed, or the remote ends.
-fn carry(helm: &Helm, outlet: &Outlet, stream: &UnixStream) {
+fn carry(helm: &Helm, outlet: &Outlet, number: usize, stream: &UnixStream) {
     helm.watch();
     loop {
         helm.look();
         let is_over = helm.with(|deck| deck.processor.ended().is_some());
-        let (is_gone, is_full, is_input_over) = match &mut *outlet.lock() {
-            Some(plug) => {
-                plug.flush();
-                (plug.is_gone(), !plug.waiting.is_empty(), plug.is_input_over)
+        let (is_full, is_input_over) = {
+            let mut place = outlet.lock();
+            // Another one may be there already.
+            let Some(plug) = place.as_mut().filter(|plug| plug.number == number) else { return };
+            plug.flush();
+            let is_full = !plug.waiting.is_empty();
+            if plug.is_gone() || is_over && !is_full {
+                *place = None;
+                return;
             }
-            None => return,
+            (is_full, plug.is_input_over)
         };
-        if is_gone || is_over && !is_full {
-            *outlet.lock() = None;
-            return;
-        }
         let mut wanted = if is_full { PollFlags::OUT } else { PollFlags::empty() };
         if !is_input_over {
             wanted |= PollFlags::IN;

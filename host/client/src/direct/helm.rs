@@ -32,6 +32,8 @@ pub(crate) struct Helm {
     outside: AtomicUsize,
     /// Somebody has an endpoint's descriptor, or listens to events.
     watched: AtomicBool,
+    /// The remote was given up or removed from here. Endpoints of that time still say so.
+    retired: AtomicBool,
 }
 
 /// What the mutex keeps.
@@ -40,6 +42,18 @@ pub(crate) struct Deck {
     ports: Vec<Arc<Port>>,
     hub: Weak<Hub>,
     name: String,
+    lasts: Lasts,
+}
+
+/// What becomes of a remote without this main side.
+#[derive(Debug)]
+pub(crate) enum Lasts {
+    /// It runs on.
+    Longer,
+    /// It runs on, and whose it is then is known by the end of this socket.
+    Leased(#[expect(dead_code, reason = "it says something by being closed")] OwnedFd),
+    /// It ends, too.
+    Tied,
 }
 
 /// The descriptor of one endpoint.
@@ -59,11 +73,17 @@ const BUFFER_LOOK: Duration = Duration::from_millis(2);
 const TURNS: u32 = 8;
 
 impl Helm {
-    pub(crate) fn new(name: &str, processor: Processor<Sandbox>, hub: &Arc<Hub>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        name: &str,
+        processor: Processor<Sandbox>,
+        lasts: Lasts,
+        hub: &Arc<Hub>,
+    ) -> Result<Arc<Self>> {
         let bell = processor.remote().backend().as_fd().try_clone_to_owned();
         let bell = bell.map_err(|error| Error::system("copy a descriptor", error))?;
         let waker = processor.waker();
-        let deck = Deck { processor, ports: Vec::new(), hub: Arc::downgrade(hub), name: name.to_owned() };
+        let (ports, hub, name) = (Vec::new(), Arc::downgrade(hub), name.to_owned());
+        let deck = Deck { processor, ports, hub, name, lasts };
         Ok(Arc::new(Self {
             deck: Mutex::new(deck),
             waker,
@@ -72,6 +92,7 @@ impl Helm {
             leading: AtomicBool::new(false),
             outside: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }))
     }
 
@@ -127,6 +148,14 @@ impl Helm {
         if !self.watched.swap(true, Ordering::SeqCst) {
             self.with(|_| ());
         }
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Looks at what the remote did, and tells all who wait for it.
@@ -224,9 +253,17 @@ impl Deck {
     /// Rings for those endpoints that have something, and has the remote ring for what comes.
     fn settle(&self) {
         for _ in 0..TURNS {
+            // What it rang for so far is looked at, which takes the ring back.
+            let has_rung = self.has_rung();
+            if has_rung {
+                self.processor.wait(Some(Duration::ZERO));
+            }
             self.tell();
             if self.processor.ended().is_some() {
                 return;
+            }
+            if has_rung {
+                continue;
             }
             self.processor.remote().backend().arm();
             if !self.processor.arm() {
@@ -235,8 +272,14 @@ impl Deck {
             self.processor.disarm();
             self.processor.poll();
         }
-        // There is always more. They may look for themselves.
-        self.ports.iter().for_each(|port| port.ring(true));
+        // There is always more. Whoever waits looks for himself.
+        self.processor.waker().wake();
+    }
+
+    fn has_rung(&self) -> bool {
+        let remote = self.processor.remote();
+        let mut fds = [PollFd::new(remote.backend(), PollFlags::IN)];
+        poll_until(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
     }
 
     fn tell(&self) {
@@ -271,8 +314,8 @@ impl Port {
 /// Leaves the remote running for the next main side, where it is not one that ends with this.
 impl Drop for Deck {
     fn drop(&mut self) {
-        if self.processor.remote().state().is_live() {
-            // A remote that was made to end with us cannot be left, and ends.
+        if !matches!(self.lasts, Lasts::Tied) && self.processor.remote().state().is_live() {
+            // What can be said against it is that its warden is gone, and the remote with it.
             let _ = self.processor.detach();
         }
     }

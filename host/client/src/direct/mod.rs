@@ -156,9 +156,9 @@ impl Direct {
         Ok(remote)
     }
 
-    /// A remote whose main side somebody has handed over.
-    pub(crate) fn over(self: &Arc<Self>, name: &str, connection: OwnedFd) -> Result<Remote> {
-        let boat = Boat::over(self, name, connection)?;
+    /// A remote that the daemon has lent out.
+    pub(crate) fn over(self: &Arc<Self>, name: &str, lease: OwnedFd) -> Result<Remote> {
+        let boat = Boat::over(self, name, lease)?;
         Ok(Remote { info: sandbox(name.to_owned(), "running".to_owned()), what: What::Sandbox(boat) })
     }
 

@@ -30,6 +30,9 @@ impl Rings {
         loop {
             let opened = helm.with(|deck| {
                 deck.processor.poll();
+                if let Some(ended) = deck.processor.ended() {
+                    return Err(Error::WrongState { why: ended.to_string() });
+                }
                 match deck.processor.open(service, std::time::Duration::ZERO) {
                     Ok(endpoint) => Self::at(helm, deck, endpoint, asked).map(Some),
                     Err(OpenError::NotAnnounced { announced, .. }) => {

@@ -3,17 +3,20 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sidecore_backends::log;
 use sidecore_backends::sandbox::{Config, Halted, Lifetime, Logged, Sandbox};
+use sidecore_os::Channel;
 use sidecore_processor::{Options, Processor, dumps};
 use sidecore_remoteproc::coredump::Include;
 use sidecore_remoteproc::{BackendError, Firmware, RemoteError};
 
 use super::console::{self, Outlet};
-use super::helm::Helm;
+use super::helm::{Helm, Lasts};
 use super::rings::Rings;
 use super::{Direct, events};
+use crate::codes;
 use crate::error::{Error, Result};
 use crate::options::{LeaseMode, OpenOptions, Progress, Service, StartOptions};
 
@@ -22,6 +25,9 @@ pub(crate) const PREFIX: &str = "sandbox:";
 
 /// The longest firmware file, in bytes.
 const MAX_FIRMWARE: u64 = 256 << 20;
+
+/// How long the connection of a lease may take to come; it is sent before the lease is.
+const LEASE_TIME: Duration = Duration::from_secs(5);
 
 /// A sandbox by its name.
 #[derive(Clone)]
@@ -77,50 +83,57 @@ impl Boat {
         processor.load(&firmware).map_err(|error| Error::BadFirmware { why: error.to_string() })?;
         processor.start().map_err(|error| of_remote(&error))?;
         let boat = Self::new(direct, name);
-        boat.board(processor, outlet)?;
+        let is_tied = lifetime == Lifetime::Tied;
+        boat.board(processor, outlet, if is_tied { Lasts::Tied } else { Lasts::Longer })?;
         direct.hub.tell_all(&events::simple(name, "added", "it was made"));
         Ok(boat)
     }
 
-    /// One whose main side somebody has handed over: the connection to its warden.
-    pub(crate) fn over(direct: &Arc<Direct>, name: &str, connection: OwnedFd) -> Result<Self> {
+    /// One that this program has a lease of: the first packet on the lease's socket brings the connection to its warden.
+    pub(crate) fn over(direct: &Arc<Direct>, name: &str, lease: OwnedFd) -> Result<Self> {
+        let nothing = |why: &dyn std::fmt::Display| Error::Failed {
+            code: codes::FAILED,
+            why: format!("the lease brought no connection to the remote: {why}"),
+        };
+        let lease = Channel::from(lease);
+        if !lease.wait(Some(Instant::now() + LEASE_TIME))? {
+            return Err(nothing(&"it did not come in time"));
+        }
+        let received = lease.receive(&mut [0; 64]).map_err(|errno| nothing(&errno))?;
+        let connection = received.and_then(|received| received.fds.into_iter().next());
+        let connection = connection.ok_or_else(|| nothing(&"there is none in it"))?;
         let sandbox = Sandbox::over(connection, config(direct, name)).map_err(|error| of_backend(&error))?;
         let boat = Self::new(direct, name);
-        boat.take(sandbox)?;
+        boat.take(sandbox, Some(lease.into()))?;
         Ok(boat)
     }
 
     /// The main side, which this becomes if it is not.
     pub(crate) fn crew(&self) -> Result<Crew> {
-        let mut held = self.held();
-        if let Some(crew) = &*held {
-            return Ok(crew.clone());
+        if let Some(crew) = self.known() {
+            *self.held() = Some(crew.clone());
+            return Ok(crew);
         }
-        // Another handle of the same client may have it.
-        if let Some(crew) = self.direct.crew(&self.name) {
-            return Ok(held.insert(crew).clone());
-        }
-        drop(held);
         let sandbox = Sandbox::find(config(&self.direct, &self.name)).map_err(|error| of_backend(&error))?;
-        self.take(sandbox)
+        self.take(sandbox, None)
     }
 
-    fn take(&self, sandbox: Sandbox) -> Result<Crew> {
+    fn take(&self, sandbox: Sandbox, lease: Option<OwnedFd>) -> Result<Crew> {
         let (mut processor, outlet) = processor(Processor::detached, sandbox, &self.name, &[])?;
         processor.attach(None).map_err(|error| of_remote(&error))?;
-        self.board(processor, outlet)
+        let lasts = lease.map_or(Lasts::Longer, Lasts::Leased);
+        self.board(processor, outlet, lasts)
     }
 
-    fn board(&self, processor: Processor<Sandbox>, outlet: Outlet) -> Result<Crew> {
-        let crew = Crew { helm: Helm::new(&self.name, processor, &self.direct.hub)?, outlet };
+    fn board(&self, processor: Processor<Sandbox>, outlet: Outlet, lasts: Lasts) -> Result<Crew> {
+        let crew = Crew { helm: Helm::new(&self.name, processor, lasts, &self.direct.hub)?, outlet };
         self.direct.keep(&self.name, &crew);
         *self.held() = Some(crew.clone());
         Ok(crew)
     }
 
     pub(crate) fn state(&self) -> Result<String> {
-        let held = self.held().clone().or_else(|| self.direct.crew(&self.name));
-        if let Some(crew) = held {
+        if let Some(crew) = self.known() {
             crew.helm.look();
             return Ok(crew.helm.with(|deck| deck.processor.remote().state().to_string()));
         }
@@ -159,7 +172,7 @@ impl Boat {
         Ok(())
     }
 
-    /// Ends it; its name is free then.
+    /// Ends it; its name is free then, and endpoints that are open say that it was stopped.
     pub(crate) fn remove(&self) -> Result<()> {
         let crew = self.crew()?;
         let stopped = crew.helm.with(|deck| {
@@ -167,9 +180,16 @@ impl Boat {
             if is_live { deck.processor.stop() } else { Ok(()) }
         });
         stopped.map_err(|error| of_remote(&error))?;
+        let ended = Sandbox::end(&self.name, self.direct.places.runtime_dir.as_deref());
         self.forget();
-        self.direct.hub.tell_all(&events::simple(&self.name, "removed", "it was removed"));
-        Ok(())
+        match ended.map_err(|error| of_backend(&error)) {
+            // It ended with its firmware, or lies where only those who lent it can look.
+            Ok(()) | Err(Error::NotFound { .. }) => {
+                self.direct.hub.tell_all(&events::simple(&self.name, "removed", "it was removed"));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     pub(crate) fn services(&self) -> Result<Vec<Service>> {
@@ -231,9 +251,15 @@ impl Boat {
         Ok(())
     }
 
+    /// The main side, if this program is that already: by this handle, or by another of the same client.
+    fn known(&self) -> Option<Crew> {
+        let held = self.held().clone();
+        held.filter(|crew| !crew.helm.is_retired()).or_else(|| self.direct.crew(&self.name))
+    }
+
     fn forget(&self) {
         self.direct.forget(&self.name);
-        *self.held() = None;
+        self.held().take().into_iter().for_each(|crew| crew.helm.retire());
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Crew>> {

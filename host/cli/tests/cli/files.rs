@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use pcap_parser::traits::PcapReaderIterator as _;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
@@ -157,5 +158,34 @@ fn manual_pages_and_completions_cover_every_verb() {
         let output = sidecore().args(["completions", shell]).output().unwrap();
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(verbs.iter().flat_map(|verb| verb.split('-')).all(|word| script.contains(word)), "{shell}");
+    }
+}
+
+/// Where the manual pages are kept as they are made. `SIDECORE_BLESS=1` makes them so.
+const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/man");
+
+#[test]
+fn manual_pages_are_as_they_were() {
+    let place = Place::new();
+    let made = place.path().join("man");
+    sidecore().arg("man").arg(&made).assert().success();
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    if std::env::var_os("SIDECORE_BLESS").is_some() {
+        let _ = fs::remove_dir_all(PAGES);
+        fs::create_dir(PAGES).unwrap();
+        for name in names(&made) {
+            fs::copy(made.join(&name), Path::new(PAGES).join(name)).unwrap();
+        }
+    }
+    assert_eq!(names(&made), names(Path::new(PAGES)));
+    for name in names(&made) {
+        let [made, kept] =
+            [&made, Path::new(PAGES)].map(|folder| fs::read_to_string(folder.join(&name)).unwrap());
+        assert_eq!(made, kept, "{name:?}; SIDECORE_BLESS=1 keeps the new ones");
     }
 }

@@ -59,11 +59,11 @@ impl Keeper {
             let found = services.iter().find(|found| found.name.matches(&awaited.service));
             let answer = match (found, processor.ended()) {
                 _ if is_leased => Err(Kind::Leased.because("another process is its main side now")),
-                (Some(found), _) => {
+                (_, Some(ended)) => Err(Kind::WrongState.because(ended)),
+                (Some(found), None) => {
                     let opened = processor.open_service(found).map_err(|error| Kind::NoRoom.because(error));
                     opened.map(|endpoint| (endpoint, found.name.to_string()))
                 }
-                (None, Some(ended)) => Err(Kind::WrongState.because(ended)),
                 (None, None) if Instant::now() >= awaited.until => {
                     let names: Vec<_> = services.iter().map(|found| found.name.to_string()).collect();
                     let why = format!("{} was not announced; there are {names:?}", awaited.service);

@@ -32,6 +32,7 @@ async fn a_remote_is_started_talked_with_over_a_socket_stopped_started_again_and
         assert!(begin.elapsed() < SOON);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert!(error_of(client.try_open(&path).await).0.ends_with("WrongState"));
     let (): () = processor.call("Start", &(Options::new(),)).await.unwrap();
     exchange(&client.open(&path).await, b"once more");
     assert_eq!(bus.sandboxes(), 1);

@@ -45,16 +45,17 @@ impl Bus {
         let (bus, address) = start_bus(&place);
         let (daemon, leaves) = (start_daemon(&address, &place, how), how == "--session");
         let bus = Self { place, address, bus, daemon, leaves };
-        bus.await_daemon().await;
+        bus.await_daemon(true).await;
         bus
     }
 
-    async fn await_daemon(&self) {
+    /// Until there is a daemon, or none any more: the bus hears of a death a little later.
+    async fn await_daemon(&self, is_there: bool) {
         let client = self.client().await;
         let names = zbus::fdo::DBusProxy::new(&client.0).await.unwrap();
         let begin = Instant::now();
-        while !names.name_has_owner(sidecore_dbus::NAME.try_into().unwrap()).await.unwrap() {
-            assert!(begin.elapsed() < SOON, "no daemon");
+        while names.name_has_owner(sidecore_dbus::NAME.try_into().unwrap()).await.unwrap() != is_there {
+            assert!(begin.elapsed() < SOON, "no daemon, or still one");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -65,8 +66,9 @@ impl Bus {
     }
 
     pub(crate) async fn start_daemon(&mut self) {
+        self.await_daemon(false).await;
         self.daemon = start_daemon(&self.address, &self.place, "--session");
-        self.await_daemon().await;
+        self.await_daemon(true).await;
     }
 
     /// A bus at the same address, in place of the one that was killed.

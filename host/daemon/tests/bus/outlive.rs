@@ -122,6 +122,28 @@ async fn a_remote_whose_keeper_is_killed_runs_on_with_another() {
     assert_eq!(known, [path]);
 }
 
+#[tokio::test]
+async fn a_daemon_that_is_killed_in_mid_job_leaves_the_remote_working() {
+    let mut bus = Bus::lasting("mid-job").await;
+    let client = bus.client().await;
+    let path = client.start("radio").await;
+    let socket = client.open(&path).await;
+    for round in 0..3 {
+        let file = std::fs::File::create_new(bus.place.join(format!("core{round}"))).unwrap();
+        let arguments = (zbus::Fd::from(&file), Options::new());
+        let _: OwnedObjectPath = client.processor(&path).await.call("Dump", &arguments).await.unwrap();
+        bus.kill_daemon();
+        exchange(&socket, b"let go of");
+        bus.start_daemon().await;
+        // What it did is finished by the process that does it, or was never begun.
+        assert!(until(|| file.metadata().unwrap().len() == 0 || {
+            let mut head = [0; 4];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut head, 0).is_ok() && &head == b"\x7fELF"
+        }));
+    }
+    exchange(&client.open(&path).await, b"afterwards");
+}
+
 /// What a service manager does: keeps descriptors under names, and hands them to the next daemon.
 const SERVICE_MANAGER: &str = r#"
 import array, os, signal, socket, subprocess, sys, time

@@ -13,7 +13,7 @@ use sidecore_conformance::{AsHost, AsRemote, Peer, Start, Table, Watch};
 use sidecore_rpmsg::link::{Sink, Toward};
 use sidecore_rpmsg::{Header, Name};
 
-use crate::ours::{PATIENCE, place, with_host, with_remote};
+use crate::ours::{PATIENCE, place, with_patient_host, with_remote};
 
 const RELEASE: &str = "0.1.0";
 const PACE: Duration = Duration::from_millis(60);
@@ -91,7 +91,7 @@ fn our_remote_says_what_the_release_said() {
 #[test]
 fn our_host_says_what_the_release_said() {
     let (config, frames) = (place("golden-host"), Frames::default());
-    with_host(config.clone(), || {
+    with_patient_host(config.clone(), Duration::from_secs(2), || {
         let mut watch = watch(&frames);
         let met = ShmHost::new(config, None).meet(&Table::default().scene(), PATIENCE).unwrap();
         let name = Name::new("rpmsg-echo").unwrap();

@@ -35,11 +35,17 @@ pub(crate) fn with_remote(config: Config, test: impl FnOnce()) {
 
 /// Runs `test` while hosts of ours come to the place, one after the other, and talk to the echo that they find.
 pub(crate) fn with_host(config: Config, test: impl FnOnce()) {
+    with_patient_host(config, Duration::from_millis(20), test);
+}
+
+/// The same with hosts that wait for so long until somebody is there: for tests in which the first one has to stay, however
+/// busy the machine is.
+pub(crate) fn with_patient_host(config: Config, patience: Duration, test: impl FnOnce()) {
     let end = Arc::new(AtomicBool::new(false));
     let is_over = Arc::clone(&end);
     let thread = std::thread::spawn(move || {
         while !is_over.load(Ordering::Relaxed) {
-            let config = Config { patience: Duration::from_millis(20), ..config.clone() };
+            let config = Config { patience, ..config.clone() };
             talk(Processor::detached(Shm::new(config).unwrap(), Naming::new("lab")), &is_over);
         }
     });

@@ -37,7 +37,8 @@ impl Raw {
                 before(panic);
             }));
         });
-        tcsetattr(terminal, OptionalActions::Flush, &raw)?;
+        // What was typed before is as good as what is typed now.
+        tcsetattr(terminal, OptionalActions::Now, &raw)?;
         let raw = Self(());
         io::stdout().write_all(enter)?;
         io::stdout().flush()?;

@@ -49,8 +49,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (wakes, woken) = rustix::pipe::pipe().map_err(|errno| cannot(&errno))?;
     let interrupts = Interrupts::catch_by(move || wake(&woken), !is_terminal)?;
     let raw = if is_terminal {
+        let raw = Raw::new(io::stdin().as_fd(), &[], &[]).map_err(|error| cannot(&error))?;
         note(&format_args!("the console of {}; Ctrl-] leaves it", target.id()));
-        Some(Raw::new(io::stdin().as_fd(), &[], &[]).map_err(|error| cannot(&error))?)
+        Some(raw)
     } else {
         None
     };

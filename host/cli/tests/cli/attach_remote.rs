@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Place, plain, sidecore};
+use crate::bench::{Place, ended, plain, sidecore};
 
 /// File and socket of one test, gone with it.
 struct Meeting {
@@ -87,7 +87,7 @@ impl Remote {
 
     fn interrupt(mut self) -> Option<i32> {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::INT).unwrap();
-        self.child.wait().unwrap().code()
+        ended(&mut self.child).code()
     }
 }
 
@@ -189,7 +189,7 @@ fn a_file_that_shrinks_ends_the_remote_with_a_reason() {
     File::options().write(true).open(&meeting.file).unwrap().set_len(0).unwrap();
     let told = remote.until("its file was cut short under us");
     assert!(!told.is_empty());
-    assert_eq!(remote.child.wait().unwrap().code(), Some(125));
+    assert_eq!(ended(&mut remote.child).code(), Some(125));
     drop(main_side);
 }
 

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bench::{Place, plain, sidecore};
+use crate::bench::{Place, ended, plain, sidecore};
 
 /// A board with images for it.
 pub(crate) struct Board {
@@ -229,7 +229,7 @@ fn taken_while_it_runs(place: &Place, on: &str, image: &OsStr) {
         assert!(told["facts"]["pc"].is_string(), "{on}: {info}");
     }
     drop(stdin);
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{on}: {:?}", notes.next());
+    assert_eq!(ended(&mut child).code(), Some(0), "{on}: {:?}", notes.next());
     let mut gdb = sidecore();
     gdb.arg("dump").arg("--dumps").arg(&dumps).args(["gdb", "--", "-batch", "-ex", "bt"]);
     let output = gdb.output().unwrap();

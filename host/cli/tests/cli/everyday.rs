@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bench::{Place, until};
+use crate::bench::{Place, ended, until};
 use crate::left_running::Says as _;
 
 const PAGE: &str = include_str!("../../../../book/src/guide/everyday.md");
@@ -339,7 +339,7 @@ fn a_remote_that_floods_costs_no_memory_and_a_reader_that_leaves_ends_it() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     let first: Value = serde_json::from_str(&first).unwrap();
     assert_eq!((&first["schema"], &first["number"]), (&"sidecore.recv/1".into(), &0.into()));
-    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(ended(&mut child).code(), Some(141));
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
@@ -355,7 +355,7 @@ fn ctrl_c_ends_whoever_waits() {
         let mut child = user.sidecore(arguments).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(500));
         kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
+        assert_eq!(ended(&mut child).code(), Some(130), "{arguments:?}");
     }
 }
 
@@ -381,7 +381,7 @@ fn events_are_seen_from_outside_and_waited_for() {
     until("both kinds of events", || {
         let mut waiting = user.sidecore(&["wait", "radio", "--timeout", "60"]).spawn().unwrap();
         user.done(&["start", "radio", "echo"]);
-        assert!(waiting.wait().unwrap().success());
+        assert!(ended(&mut waiting).success());
         std::thread::sleep(Duration::from_millis(300));
         user.done(&["stop", "radio"]);
         std::thread::sleep(Duration::from_millis(300));
@@ -407,7 +407,7 @@ fn a_daemon_that_is_killed_ends_those_who_wait_and_its_place_can_be_taken() {
     for (mut child, what) in waiting.into_iter().zip(["events", "wait"]) {
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        let code = child.wait().unwrap().code();
+        let code = ended(&mut child).code();
         assert!(code == Some(125) && said.contains("error[E07"), "{what}: {code:?} {said}");
     }
     // Links go on without the daemon, and a new one finds the remote.

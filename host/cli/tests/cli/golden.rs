@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::bench::plain;
+use crate::bench::{ended, plain};
 use crate::boards::on_every_board;
 use crate::systems::beside;
 
@@ -87,7 +87,7 @@ impl Run {
         let mut output = String::new();
         child.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
         let output: Vec<String> = output.lines().map(any_number).collect();
-        let code = child.0.wait().unwrap().code();
+        let code = ended(&mut child.0).code();
         assert_eq!((&output, &errors), (&self.output, &self.errors), "{what}: {code:?}");
         assert_eq!(code.map(|code| code.to_string()).as_deref(), Some(&*self.end), "{what}");
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bench::{Place, plain, sidecore, until};
+use crate::bench::{Place, ended, plain, sidecore, until};
 use crate::left_running::{Left, Says as _};
 
 /// What its main sides find of one that stays.
@@ -99,7 +99,7 @@ fn a_log_is_followed_until_ctrl_c() {
     });
     assert!(line.unwrap().contains("trace0: echo: "));
     kill_process(Pid::from_child(&logs.0), Signal::INT).unwrap();
-    assert_eq!(logs.0.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut logs.0).code(), Some(130));
     reader.join().unwrap();
 }
 

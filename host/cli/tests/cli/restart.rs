@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Place, plain, sidecore};
+use crate::bench::{Place, ended, plain, sidecore};
 
 #[test]
 fn firmware_that_crashes_is_started_again_with_its_console_until_it_is_given_up() {
@@ -61,7 +61,7 @@ fn a_restart_that_is_put_off_ends_at_once_with_ctrl_c() {
     assert!(lines.any(|line| line.contains("restarted in 3.2s: restart 7")));
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
     assert!(!lines.any(|line| line.contains("restart 8")));
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut child).code(), Some(130));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_file_that_vanishes_or_changes_under_the_loader_is_what_was_read_once() {
         let crashes =
             lines.filter(|line| line.contains("src/bin/crash.rs:") && line.contains("as it was told"));
         assert!(crashes.count() >= 2, "{replace}");
-        assert_eq!(child.wait().unwrap().code(), Some(134), "{replace}");
+        assert_eq!(ended(&mut child).code(), Some(134), "{replace}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use sidecore_backends::sandbox::Role;
 
-use crate::bench::{Place, plain, remotes_of, until};
+use crate::bench::{Place, ended, plain, remotes_of, until};
 
 /// `run` with these arguments, and its runtime directory; returns when the firmware has announced its console.
 fn running(arguments: &[&str]) -> (Child, Place) {
@@ -48,7 +48,7 @@ fn the_first_signal_stops_the_remote_and_the_exit_code_names_it() {
         // Waiting would close it, and the firmware end by itself.
         let stdin = child.stdin.take();
         kill(&child, signal);
-        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(ended(&mut child).code(), Some(code));
         drop(stdin);
         nothing_is_left(id, &place);
     }
@@ -66,7 +66,7 @@ fn a_second_signal_ends_it_at_once_even_if_nobody_takes_its_output() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "it waits for its output to be taken");
     kill(&child, Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut child).code(), Some(130));
     nothing_is_left(id, &place);
     drop(child);
     feeder.join().unwrap();
@@ -90,7 +90,7 @@ fn nothing_is_left_after_any_end() {
     {
         let (mut child, place) = running(arguments);
         let id = child.id();
-        child.wait().unwrap();
+        ended(&mut child);
         nothing_is_left(id, &place);
     }
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
-use crate::bench::{Place, plain, until};
+use crate::bench::{Place, ended, plain, until};
 use crate::boards::{Board, on_every_board};
 
 /// The image for the second core of a board, where it has one.
@@ -148,7 +148,7 @@ impl Running {
     fn wait(&mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.errors.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap(), rest)
+        (ended(&mut self.child), rest)
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
+use crate::bench::ended;
 use crate::everyday::User;
 
 /// A terminal, and a program on it.
@@ -73,7 +74,7 @@ impl Terminal {
     /// Waits for the program's end, and wants the terminal to be as it was.
     #[track_caller]
     fn ends(mut self, code: i32) {
-        assert_eq!(self.child.wait().unwrap().code(), Some(code), "{:?}", self.seen);
+        assert_eq!(ended(&mut self.child).code(), Some(code), "{:?}", self.seen);
         let after = tcgetattr(self.inner.as_fd()).unwrap();
         assert_eq!(after.local_modes, self.before.local_modes);
         assert_eq!(after.input_modes, self.before.input_modes);
@@ -152,4 +153,17 @@ fn the_console_passes_keys_on_until_it_is_left() {
     terminal.press(b"\x1d");
     terminal.ends(0);
     assert!(user.done(&["status", "voice"]).contains("running"));
+}
+
+#[test]
+fn keys_pressed_before_the_console_is_there_count() {
+    let user = User::with_daemon();
+    user.done(&["start", "voice", "cat"]);
+    let mut late = std::process::Command::new("sh");
+    late.args(["-c", "read _; exec \"$0\" console voice", env!("CARGO_BIN_EXE_sidecore")]);
+    user.own(&mut late);
+    let mut terminal = Terminal::start(late, 80, 24);
+    terminal.press(b"\nthen this\n\x1d");
+    terminal.shows("Ctrl-] leaves it");
+    terminal.ends(0);
 }

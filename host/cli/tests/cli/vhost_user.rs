@@ -10,7 +10,7 @@ use rustix::fs::MemfdFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Place, plain};
+use crate::bench::{Place, ended, plain};
 
 /// The command with sockets `one` and `two`, both ready.
 fn serving(place: &Place, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
@@ -55,7 +55,7 @@ fn front_ends_come_and_go_until_somebody_stops_it() {
     let connected = UnixStream::connect(place.path().join("one")).unwrap();
     assert!(line(&mut stderr).ends_with("connected\n"));
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut child).code(), Some(130));
     assert_eq!((&connected).read(&mut [0]).unwrap(), 0);
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "no socket is left");
 }
@@ -69,7 +69,7 @@ fn trouble_is_told_even_if_nothing_else_is() {
     let told = line(&mut stderr);
     assert!(told.ends_with("/two: the front end was disconnected: there is no request 99 here\n"), "{told}");
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(ended(&mut child).code(), Some(143));
 }
 
 #[test]

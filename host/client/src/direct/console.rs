@@ -12,7 +12,7 @@ use sidecore_os::poll_until;
 use sidecore_processor::console::{Console, Input};
 use sidecore_services::console::Stream;
 
-use super::helm::Helm;
+use super::helm::{Helm, Signal};
 use crate::error::{Error, Result};
 
 /// Where the console's other end is put. What is said while there is none is lost, as from a terminal that is switched off.
@@ -38,6 +38,7 @@ pub(crate) fn open(helm: &Arc<Helm>, outlet: &Outlet) -> Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     let watched = ours.try_clone().map_err(failed)?;
+    let end = helm.mourn()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     {
         let mut plug = outlet.lock();
@@ -49,13 +50,13 @@ pub(crate) fn open(helm: &Arc<Helm>, outlet: &Outlet) -> Result<OwnedFd> {
     let (helm, outlet) = (Arc::clone(helm), outlet.clone());
     let carrier = thread::Builder::new().name("sidecore-console".to_owned());
     // Who reads a descriptor makes no calls of ours, by which the remote would be looked after.
-    let carrier = carrier.spawn(move || carry(&helm, &outlet, number, &watched));
+    let carrier = carrier.spawn(move || carry(&helm, &end, &outlet, number, &watched));
     carrier.map_err(failed)?;
     Ok(theirs.into())
 }
 
 /// Keeps the remote going until the other end is closed, or the remote ends.
-fn carry(helm: &Helm, outlet: &Outlet, number: usize, stream: &UnixStream) {
+fn carry(helm: &Helm, end: &Signal, outlet: &Outlet, number: usize, stream: &UnixStream) {
     helm.watch();
     loop {
         helm.look();
@@ -76,7 +77,7 @@ fn carry(helm: &Helm, outlet: &Outlet, number: usize, stream: &UnixStream) {
         if !is_input_over {
             wanted |= PollFlags::IN;
         }
-        let mut fds = [PollFd::new(stream, wanted), PollFd::new(helm.bell(), PollFlags::IN)];
+        let mut fds = [PollFd::new(stream, wanted), PollFd::new(end.joined(), PollFlags::IN)];
         if poll_until(&mut fds[..], None).is_err() {
             return;
         }

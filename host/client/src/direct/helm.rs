@@ -40,6 +40,8 @@ pub(crate) struct Helm {
 pub(crate) struct Deck {
     pub(crate) processor: Processor<Sandbox>,
     ports: Vec<Arc<Port>>,
+    /// Told when the remote has ended.
+    mourners: Vec<Weak<Signal>>,
     hub: Weak<Hub>,
     name: String,
     lasts: Lasts,
@@ -56,10 +58,15 @@ pub(crate) enum Lasts {
     Tied,
 }
 
-/// The descriptor of one endpoint.
+/// One endpoint, and what it is waited for by.
 pub(crate) struct Port {
     endpoint: Endpoint,
-    /// Rung while something is there for it, as far as that was looked at.
+    signal: Signal,
+}
+
+/// A descriptor for one who waits beside others: whoever of them looks first takes the remote's ring, and tells the rest.
+pub(crate) struct Signal {
+    /// Rung while something is there for this one, as far as that was looked at.
     own: EventFd,
     is_rung: AtomicBool,
     /// That, and the remote's ring.
@@ -82,8 +89,8 @@ impl Helm {
         let bell = processor.remote().backend().as_fd().try_clone_to_owned();
         let bell = bell.map_err(|error| Error::system("copy a descriptor", error))?;
         let waker = processor.waker();
-        let (ports, hub, name) = (Vec::new(), Arc::downgrade(hub), name.to_owned());
-        let deck = Deck { processor, ports, hub, name, lasts };
+        let (hub, name) = (Arc::downgrade(hub), name.to_owned());
+        let deck = Deck { processor, ports: Vec::new(), mourners: Vec::new(), hub, name, lasts };
         Ok(Arc::new(Self {
             deck: Mutex::new(deck),
             waker,
@@ -170,12 +177,26 @@ impl Helm {
 
     /// A place for an endpoint.
     pub(crate) fn port(&self, deck: &mut Deck, endpoint: Endpoint) -> Result<Arc<Port>> {
+        let port = Arc::new(Port { endpoint, signal: self.signal()? });
+        deck.ports.push(Arc::clone(&port));
+        Ok(port)
+    }
+
+    /// Readable when the remote rang, once it [is watched](Self::watch), and from its end on.
+    pub(crate) fn mourn(&self) -> Result<Arc<Signal>> {
+        let signal = Arc::new(self.signal()?);
+        self.with(|deck| {
+            deck.mourners.retain(|mourner| mourner.strong_count() > 0);
+            deck.mourners.push(Arc::downgrade(&signal));
+        });
+        Ok(signal)
+    }
+
+    fn signal(&self) -> Result<Signal> {
         let (own, joined) = (EventFd::new(false)?, Joined::new()?);
         joined.add(&own)?;
         joined.add(&self.bell)?;
-        let port = Arc::new(Port { endpoint, own, is_rung: AtomicBool::new(false), joined });
-        deck.ports.push(Arc::clone(&port));
-        Ok(port)
+        Ok(Signal { own, is_rung: AtomicBool::new(false), joined })
     }
 
     fn wait<'h>(
@@ -195,7 +216,7 @@ impl Helm {
         self.leave(deck);
         let look = is_for_buffer.then(|| Instant::now() + BUFFER_LOOK);
         let deadline = deadline.into_iter().chain(look).min();
-        let waited = poll_until(&mut [PollFd::new(&port.joined, PollFlags::IN)], deadline);
+        let waited = poll_until(&mut [PollFd::new(port.joined(), PollFlags::IN)], deadline);
         let deck = self.lock();
         self.outside.fetch_sub(1, Ordering::SeqCst);
         // Takes what the remote rang for, and the ring.
@@ -283,7 +304,9 @@ impl Deck {
     }
 
     fn tell(&self) {
-        self.ports.iter().for_each(|port| port.ring(self.processor.is_ready(port.endpoint)));
+        self.ports.iter().for_each(|port| port.signal.ring(self.processor.is_ready(port.endpoint)));
+        let has_ended = self.processor.ended().is_some();
+        self.mourners.iter().filter_map(Weak::upgrade).for_each(|mourner| mourner.ring(has_ended));
         if let Some(hub) = self.hub.upgrade().filter(|hub| hub.is_heard()) {
             std::iter::from_fn(|| self.processor.event()).for_each(|event| hub.tell(&self.name, &event));
         }
@@ -295,6 +318,12 @@ impl Port {
         self.endpoint
     }
 
+    pub(crate) fn joined(&self) -> &Joined {
+        self.signal.joined()
+    }
+}
+
+impl Signal {
     pub(crate) fn joined(&self) -> &Joined {
         &self.joined
     }

@@ -18,8 +18,13 @@ use crate::libtest::{Line, Tally};
 /// Longest time that one program of a step may take. Whoever hangs is ended, and the step has failed.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// The same for a program that runs tests, all of which are over sooner than this together. One that hangs is to leave
+/// time for what comes after it.
+const TESTS_LIMIT: Duration = Duration::from_secs(10 * 60);
+
 /// What came of the steps so far.
 pub(crate) struct Report {
+    start: Instant,
     verbose: bool,
     steps: Vec<Step>,
     not_run: Vec<String>,
@@ -36,15 +41,15 @@ pub(crate) struct Step {
 impl Report {
     /// An empty report. A verbose one also names what went well.
     pub(crate) fn new(verbose: bool) -> Self {
-        Report { verbose, steps: Vec::new(), not_run: Vec::new() }
+        Report { start: Instant::now(), verbose, steps: Vec::new(), not_run: Vec::new() }
     }
 
     /// Does a step. An error of it is said and counted, and the next step goes on.
     pub(crate) fn step(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Step) -> Result<()>) {
         let mut step =
             Step { name: name.into(), verbose: self.verbose, tally: Tally::default(), time: Duration::ZERO };
-        println!("== {}", step.name);
         let start = Instant::now();
+        println!("== {} (after {} s)", step.name, (start - self.start).as_secs());
         let outcome = work(&mut step);
         step.time = start.elapsed();
         match outcome {
@@ -113,14 +118,23 @@ impl Step {
         command: &mut Command,
         on_line: impl FnMut(&str) -> Result<()>,
     ) -> Result<ExitStatus> {
-        watched::run(command, LIMIT, on_line).with_context(|| shown(command))
+        self.watch(command, LIMIT, on_line)
+    }
+
+    fn watch(
+        &self,
+        command: &mut Command,
+        limit: Duration,
+        on_line: impl FnMut(&str) -> Result<()>,
+    ) -> Result<ExitStatus> {
+        watched::run(command, limit, on_line).with_context(|| shown(command))
     }
 
     /// Runs a program that runs tests, and counts them.
     pub(crate) fn test(&mut self, command: &mut Command) -> Result<()> {
         let mut tally = Tally::default();
         let verbose = self.verbose;
-        let status = self.read(command, |line| match tally.read(line) {
+        let status = self.watch(command, TESTS_LIMIT, |line| match tally.read(line) {
             Line::Detail if !verbose => Ok(()),
             _ => say(line),
         });

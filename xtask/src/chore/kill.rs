@@ -1,8 +1,10 @@
 //! `cargo xtask kill`: real processes, killed at random moments.
 
+use std::process::Command;
+
 use clap::ArgMatches;
 
-use super::{Chore, given, images, number};
+use super::{Chore, given, images, number, release};
 use crate::{report::Report, source};
 
 pub(crate) const CHORE: Chore = Chore {
@@ -27,8 +29,7 @@ pub(crate) const CHORE: Chore = Chore {
 pub(super) fn steps(report: &mut Report, rounds: u64, seed: u64) {
     report.step("kill", |step| {
         let image = images::directory()?.join(source::host()?).join("release/echo");
-        let mut cargo = source::cargo();
-        cargo.args(["run", "--quiet", "--release", "--package", "sidecore-sim", "--bin", "kill", "--"]);
-        step.run(cargo.args([rounds.to_string(), seed.to_string()]).arg(image))
+        let mut kill = Command::new(release::programs(step)?.join("kill"));
+        step.run(kill.args([rounds.to_string(), seed.to_string()]).arg(image))
     });
 }

@@ -16,6 +16,7 @@ mod loom;
 mod ordinary;
 mod prose;
 mod protocol;
+mod release;
 mod sim;
 mod size;
 mod test;

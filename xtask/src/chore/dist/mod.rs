@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::{Chore, images};
+use super::{Chore, images, release};
 use crate::{
     report::{Report, Step},
     source,
@@ -81,24 +81,7 @@ pub(crate) struct Dist {
 
 impl Dist {
     fn new(step: &Step, is_check: bool) -> Result<Self> {
-        let mut target_directory = source::target_directory(source::MAIN)?;
-        let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
-        if !is_check {
-            target_directory.push("remapped");
-            let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-            let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
-            for (from, to) in [(source::root(), "sidecore"), (&home, "cargo")] {
-                flags += &format!(" --remap-path-prefix={}=/usr/src/{to}", from.display());
-            }
-        }
-        for program in PROGRAMS {
-            let mut cargo = source::cargo();
-            cargo.args(["build", "--locked", "--release", "--package", program]);
-            if !flags.is_empty() {
-                cargo.env("RUSTFLAGS", flags.trim());
-            }
-            step.run(cargo.env("CARGO_TARGET_DIR", &target_directory))?;
-        }
+        let programs = if is_check { release::programs(step)? } else { remapped(step)? };
         let epoch = match env::var("SOURCE_DATE_EPOCH") {
             Ok(epoch) => epoch,
             Err(_) => words(Command::new("git").args(["log", "-1", "--format=%ct"]))
@@ -108,7 +91,7 @@ impl Dist {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: epoch.parse().context("the time of the commit")?,
             architecture: words(Command::new("dpkg").arg("--print-architecture"))?,
-            programs: target_directory.join("release"),
+            programs,
             target: source::host()?,
         })
     }
@@ -160,6 +143,23 @@ impl Dist {
         tar.args(["--use-compress-program=gzip -9n", &format!("--transform=s,^\\.,{top},"), "--file"]);
         run(tar.arg(folder.join(&name)).arg("--directory").arg(root).arg("."))
     }
+}
+
+/// Builds the programs with nothing in them of where that was; gives their folder.
+fn remapped(step: &Step) -> Result<PathBuf> {
+    let folder = source::target_directory(source::MAIN)?.join("remapped");
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
+    for (from, to) in [(source::root(), "sidecore"), (&home, "cargo")] {
+        flags += &format!(" --remap-path-prefix={}=/usr/src/{to}", from.display());
+    }
+    for program in PROGRAMS {
+        let mut cargo = source::cargo();
+        cargo.args(["build", "--locked", "--release", "--package", program]);
+        step.run(cargo.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", &folder))?;
+    }
+    Ok(folder.join("release"))
 }
 
 /// An empty folder.

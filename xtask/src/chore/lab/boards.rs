@@ -54,7 +54,8 @@ fn work(report: &mut Report, board: Option<&str>) {
     let name = board.map_or("boards".to_owned(), |board| format!("board {board}"));
     report.step(name, |step| {
         let mut cargo = source::cargo();
-        cargo.args(["test", "--package", "sidecore-lab", "--features", "boards", "--test", "boards", "--"]);
+        // With the whole workspace's features, so that little is built that the other tests have not built already.
+        cargo.args(["test", "--workspace", "--features", "sidecore-lab/boards", "--test", "boards", "--"]);
         // Emulators want a processor each.
         cargo.args(["--test-threads", "2"]);
         step.test(cargo.args(board.map(|board| format!("{board}::"))))

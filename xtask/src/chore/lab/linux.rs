@@ -15,8 +15,8 @@ use rustix::thread::sched_getaffinity;
 
 use super::{Need, archive::Archive, check, guest, judge::Judge, kernel};
 use crate::{
+    chore::{release, test},
     report::{Report, Step},
-    source,
 };
 
 pub(super) fn command() -> clap::Command {
@@ -115,12 +115,8 @@ impl Rig {
         let sample = fs::read(&kernel.sample).with_context(|| kernel.sample.display().to_string())?;
         archive.add("rpmsg_client_sample.ko", &sample);
 
-        let mut cargo = source::cargo();
-        cargo.args(["build", "--quiet", "--package", "sidecore"]);
-        let profile = if measure { "release" } else { "debug" };
-        cargo.args(measure.then_some("--release"));
-        step.run(&mut cargo)?;
-        let sidecore = source::target_directory(source::MAIN)?.join(profile).join("sidecore");
+        let programs = if measure { release::programs(step) } else { test::programs(step) };
+        let sidecore = programs?.join("sidecore");
 
         let folder = env::temp_dir().join(format!("sidecore-lab-{}", process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;

@@ -14,11 +14,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, builder::PossibleValuesParser, value_parser};
 
 use super::{Need, archive::Archive, check, guest, judge::Judge, packages};
-use crate::chore::images::{self, Toolchain};
-use crate::{
-    report::{Report, Step},
-    source,
+use crate::chore::{
+    images::{self, Toolchain},
+    release, test,
 };
+use crate::report::{Report, Step};
 
 pub(super) fn command() -> clap::Command {
     let rounds = Arg::new("rounds").long("rounds").value_name("N").default_value("1");
@@ -132,12 +132,9 @@ struct Rig {
 impl Rig {
     /// With the command as it is released, or as the tests have built it.
     fn new(step: &mut Step, parts: &packages::Parts, kinds: &[&str], released: bool) -> Result<Self> {
-        let profile = if released { "release" } else { "debug" };
-        let mut cargo = source::cargo();
-        cargo.args(["build", "--quiet", "--package", "sidecore"]).args(released.then_some("--release"));
-        step.run(&mut cargo)?;
-        let sidecore = source::target_directory(source::MAIN)?.join(profile).join("sidecore");
-        let [guest, command] = guest::build_for_arm(step)?;
+        let programs = if released { release::programs(step) } else { test::programs(step) };
+        let sidecore = programs?.join("sidecore");
+        let [guest, command] = guest::build_for_arm(step, released)?;
 
         let folder = env::temp_dir().join(format!("sidecore-soc-lab-{}", process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;

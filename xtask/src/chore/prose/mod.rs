@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::ArgMatches;
 
 use self::transcript::{Prompt, difference, prompts};
-use super::{Chore, none};
+use super::{Chore, none, release};
 use crate::{
     report::{Report, Step},
     source,
@@ -36,8 +36,7 @@ pub(super) fn steps(report: &mut Report) {
 /// Runs every command of a transcript, and compares.
 fn transcripts(step: &mut Step) -> Result<()> {
     // What the pages show is the command as people install it.
-    step.run(source::cargo().args(["build", "--release", "--package", "sidecore"]))?;
-    let programs = source::target_directory(source::MAIN)?.join("release");
+    let programs = release::programs(step)?;
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(iter::once(programs).chain(env::split_paths(&path)))?;
 

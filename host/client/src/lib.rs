@@ -31,6 +31,7 @@ mod direct;
 mod endpoint;
 mod error;
 mod events;
+mod lease;
 mod options;
 mod processor;
 mod runtime;
@@ -42,8 +43,9 @@ pub use direct::Places;
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use events::Events;
+pub use lease::Lease;
 pub use options::{Detail, Event, Info, LeaseMode, OpenOptions, Progress, Service, StartOptions, Way};
-pub use processor::{Lease, Processor};
+pub use processor::Processor;
 
 /// Makes this process what a sandbox needs, if it was started to be that, and never returns then. Otherwise it returns at
 /// once. To be called first thing in the `main` of a program that starts sandboxes without a daemon: their wardens and remotes

@@ -11,6 +11,7 @@ use crate::direct::{self, Direct, Places};
 use crate::endpoint::{Endpoint, Way};
 use crate::error::Result;
 use crate::events::Events;
+use crate::lease::Lease;
 use crate::options::{Info, LeaseMode, OpenOptions, Progress, Service};
 
 /// A remote processor.
@@ -95,7 +96,8 @@ impl Processor {
     /// Stops it, and starts it from the beginning.
     ///
     /// # Errors
-    /// As of [`start`](Self::start).
+    /// As of [`start`](Self::start); and, without a daemon, this program found it running and does not know its firmware:
+    /// then it runs on.
     pub fn restart(&self) -> Result<()> {
         both!(self, remote => remote.restart())
     }
@@ -218,39 +220,12 @@ impl Processor {
                 (None, self.clone())
             }
         };
-        Ok(Lease { mode, processor, _held: held })
+        Ok(Lease::new(mode, processor, held))
     }
 }
 
 impl fmt::Debug for Processor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Processor").field(&self.info().qualified()).finish()
-    }
-}
-
-/// Has a remote for a client. Dropping it gives the remote back, or where it is [tied](LeaseMode::Tied) ends it.
-///
-/// With an exclusive lease its [`processor`](Self::processor) is the remote itself, whose main side this program is: endpoints
-/// that are opened there reach its rings with nobody between. They hold the lease, too.
-#[derive(Debug)]
-#[must_use = "dropping it gives the remote back"]
-pub struct Lease {
-    mode: LeaseMode,
-    processor: Processor,
-    /// Closing it says that the lease is over.
-    _held: Option<OwnedFd>,
-}
-
-impl Lease {
-    /// In which way the client has it.
-    #[must_use]
-    pub fn mode(&self) -> LeaseMode {
-        self.mode
-    }
-
-    /// The remote, by the shortest way that the lease gives.
-    #[must_use]
-    pub fn processor(&self) -> &Processor {
-        &self.processor
     }
 }

@@ -232,7 +232,7 @@ impl Processor {
                 (None, self.clone())
             }
         };
-        Ok(Lease { mode, processor, _held: held })
+        Ok(Lease::new(mode, processor, held))
     }
 }
 
@@ -242,26 +242,5 @@ impl fmt::Debug for Processor {
     }
 }
 
-/// Has a remote for a client, as [`Lease`](crate::Lease).
-#[derive(Debug)]
-#[must_use = "dropping it gives the remote back"]
-pub struct Lease {
-    mode: LeaseMode,
-    processor: Processor,
-    /// Closing it says that the lease is over.
-    _held: Option<OwnedFd>,
-}
-
-impl Lease {
-    /// In which way the client has it.
-    #[must_use]
-    pub fn mode(&self) -> LeaseMode {
-        self.mode
-    }
-
-    /// The remote, by the shortest way that the lease gives.
-    #[must_use]
-    pub fn processor(&self) -> &Processor {
-        &self.processor
-    }
-}
+/// As [`Lease`](crate::Lease), of a remote for tasks.
+pub type Lease = crate::Lease<Processor>;

@@ -45,6 +45,8 @@ pub(crate) struct Deck {
     hub: Weak<Hub>,
     name: String,
     lasts: Lasts,
+    /// It was started from here, and not found running: it can be started again.
+    pub(crate) has_firmware: bool,
 }
 
 /// What becomes of a remote without this main side.
@@ -90,7 +92,15 @@ impl Helm {
         let bell = bell.map_err(|error| Error::system("copy a descriptor", error))?;
         let waker = processor.waker();
         let (hub, name) = (Arc::downgrade(hub), name.to_owned());
-        let deck = Deck { processor, ports: Vec::new(), mourners: Vec::new(), hub, name, lasts };
+        let deck = Deck {
+            processor,
+            ports: Vec::new(),
+            mourners: Vec::new(),
+            hub,
+            name,
+            lasts,
+            has_firmware: false,
+        };
         Ok(Arc::new(Self {
             deck: Mutex::new(deck),
             waker,

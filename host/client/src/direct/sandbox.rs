@@ -84,7 +84,8 @@ impl Boat {
         processor.start().map_err(|error| of_remote(&error))?;
         let boat = Self::new(direct, name);
         let is_tied = lifetime == Lifetime::Tied;
-        boat.board(processor, outlet, if is_tied { Lasts::Tied } else { Lasts::Longer })?;
+        let crew = boat.board(processor, outlet, if is_tied { Lasts::Tied } else { Lasts::Longer })?;
+        crew.helm.with(|deck| deck.has_firmware = true);
         direct.hub.tell_all(&events::simple(name, "added", "it was made"));
         Ok(boat)
     }
@@ -155,6 +156,10 @@ impl Boat {
 
     pub(crate) fn restart(&self) -> Result<()> {
         let crew = self.crew()?;
+        if !crew.helm.with(|deck| deck.has_firmware) {
+            let why = "it was found running, and its firmware is not known here: it can only be started anew";
+            return Err(Error::WrongState { why: why.to_owned() });
+        }
         let restarted = crew.helm.with(|deck| {
             if deck.processor.remote().state().is_live() {
                 deck.processor.stop()?;

@@ -122,6 +122,9 @@ fn a_remote_that_is_nobodys_goes_on_and_is_the_next_clients(bench: &mut Bench) {
     exchange(&open(&processor), b"attached to");
     processor.detach().unwrap();
     exchange(&open(&processor), b"attached to again, as there was something to do");
+    let refused = processor.restart().unwrap_err();
+    assert!(matches!(refused, Error::WrongState { .. }), "{refused:?}");
+    exchange(&open(&processor), b"what cannot be started again is not stopped");
     processor.remove().unwrap();
     assert!(until(|| client.processors().unwrap().is_empty()));
 }

@@ -167,3 +167,20 @@ fn keys_pressed_before_the_console_is_there_count() {
     terminal.shows("Ctrl-] leaves it");
     terminal.ends(0);
 }
+
+#[test]
+fn the_console_of_a_remote_that_nobody_has_is_there_as_often_as_it_is_asked_for() {
+    let user = User::alone();
+    user.done(&["start", "voice", "cat"]);
+    for round in 0..5 {
+        let mut console = user.sidecore(&["console", "voice", "--linger", "0.5"]);
+        let mut console = console.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let line = format!("line {round}\n");
+        console.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        assert!(ended(&mut console).success());
+        let mut said = String::new();
+        console.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said, line);
+    }
+    assert!(user.done(&["status", "voice"]).contains("running"));
+}

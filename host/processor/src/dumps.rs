@@ -95,12 +95,36 @@ impl Store {
     /// The directory or file cannot be written, or the dump is larger than the limit by itself ([`ErrorKind::FileTooLarge`]).
     /// Nothing of it is left then.
     pub fn save(&self, name: &str, dump: &CoreDump<Arc<Mapping>>) -> io::Result<Saved> {
+        self.keep(name, |packer| dump.write_by(&mut look, &mut |piece| packer.put(piece)))
+    }
+
+    /// Keeps a core file that somebody else has written, from where it is read next to its end.
+    ///
+    /// # Errors
+    /// As of [`save`](Self::save), or the file cannot be read.
+    pub fn import(&self, name: &str, core: impl Read) -> io::Result<Saved> {
+        self.keep(name, |packer| {
+            let mut zeros = 0;
+            pages(core, &mut |page| {
+                if page.iter().all(|byte| *byte == 0) {
+                    zeros += page.len() as u64;
+                    return Ok(());
+                }
+                packer.put(Piece::Zeros(std::mem::take(&mut zeros)))?;
+                packer.put(Piece::Bytes(page))
+            })?;
+            packer.put(Piece::Zeros(zeros))
+        })
+    }
+
+    /// Writes a dump, and removes what is beyond the limits then.
+    fn keep(&self, name: &str, write: impl FnOnce(&mut Packer) -> io::Result<()>) -> io::Result<Saved> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         self.sweep();
         let (id, file) = self.create(name)?;
         let part = self.directory.join(format!("{id}{PART}"));
         let path = self.path(&id);
-        let kept = write(dump, file, self.limits.bytes).and_then(|()| fs::rename(&part, &path));
+        let kept = pack(file, self.limits.bytes, write).and_then(|()| fs::rename(&part, &path));
         if let Err(error) = kept {
             // It was ours; whoever removed it meanwhile did what we want.
             let _ = fs::remove_file(&part);
@@ -233,7 +257,7 @@ impl Stored {
     /// # Errors
     /// This one cannot be read, or that one not written. Part of the dump may be in it then.
     pub fn extract(&self, to: &File) -> io::Result<()> {
-        copy_sparse(&mut self.open()?, to)
+        copy_sparse(self.open()?, to)
     }
 
     /// What the dump tells without its memory.
@@ -284,8 +308,22 @@ pub fn write_plain(dump: &CoreDump<Arc<Mapping>>, file: &File) -> io::Result<()>
 }
 
 /// Copies bytes to a new file, with holes where they are zero.
-fn copy_sparse(from: &mut dyn Read, file: &File) -> io::Result<()> {
-    let (mut to, mut at, mut room) = (file, 0, vec![0; PAGE]);
+fn copy_sparse(from: impl Read, file: &File) -> io::Result<()> {
+    let (mut to, mut at) = (file, 0);
+    pages(from, &mut |page| {
+        at += page.len() as u64;
+        if page.iter().all(|byte| *byte == 0) {
+            to.seek(SeekFrom::Start(at)).map(drop)
+        } else {
+            to.write_all(page)
+        }
+    })?;
+    file.set_len(at)
+}
+
+/// Reads all of it in pages, the last of which may be shorter.
+fn pages(mut from: impl Read, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut room = vec![0; PAGE];
     loop {
         let mut len = 0;
         while len < room.len() {
@@ -297,16 +335,10 @@ fn copy_sparse(from: &mut dyn Read, file: &File) -> io::Result<()> {
             }
         }
         if len == 0 {
-            break;
+            return Ok(());
         }
-        at += len as u64;
-        if room[..len].iter().all(|byte| *byte == 0) {
-            to.seek(SeekFrom::Start(at))?;
-        } else {
-            to.write_all(&room[..len])?;
-        }
+        take(&room[..len])?;
     }
-    file.set_len(at)
 }
 
 /// Bytes that become a hole together.
@@ -323,10 +355,11 @@ fn look(region: &Region<Arc<Mapping>>, at: usize, to: &mut [u8]) -> Found {
     }
 }
 
-fn write(dump: &CoreDump<Arc<Mapping>>, file: File, most: u64) -> io::Result<()> {
+/// Writes a compressed file of so many bytes at most.
+fn pack(file: File, most: u64, write: impl FnOnce(&mut Packer) -> io::Result<()>) -> io::Result<()> {
     let limited = Limited { file: BufWriter::new(file), left: most };
     let mut packer = Packer { encoder: Some(encoder(limited)), zeros: Vec::new() };
-    dump.write_by(&mut look, &mut |piece| packer.put(piece))?;
+    write(&mut packer)?;
     let file = packer.finish()?.file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()
 }

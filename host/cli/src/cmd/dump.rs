@@ -70,7 +70,7 @@ enum Verb {
         /// The dump [default: the newest], or a remote that runs, see `sidecore ps`: that is halted, dumped as it stands and
         /// runs on, whoever its main side is
         dump: Option<String>,
-        /// The file, which must not be there yet [default: among the dumps, for `sandbox:NAME`]
+        /// The file, which must not be there yet [default: among the dumps, for a remote that runs]
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
         /// Which memories a dump of `sandbox:NAME` has: all, or those alone that its firmware may write
@@ -137,13 +137,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
             }
             (remote, output) if let Some((remotes, target)) = meant(&store, reach, remote)? => {
                 match target.is_daemons {
-                    true => running::ask(&remotes, &target, output.as_deref()),
+                    true => running::ask(&store, &remotes, &target, output.as_deref()),
                     false => running::save(&store, &target.name, output.as_deref(), (*memory).into()),
                 }
             }
             (_, Some(output)) => save(&find(&store, dump.as_deref())?, output),
             (_, None) => {
-                let why = "--output FILE says where; without it only sandbox:NAME can be saved";
+                let why = "--output FILE says where; without it only a remote that runs can be saved";
                 Err(Failure::new(codes::DUMP, "it is not known where to write the dump")
                     .because(why)
                     .status(2))

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::bench::{Place, sidecore};
+use crate::everyday::User;
 
 /// A crash of a built-in image, dumped into a directory of the test's.
 fn crashed(place: &Place, arguments: &[&str]) -> String {
@@ -201,4 +202,22 @@ fn a_dump_of_what_the_firmware_may_write_leaves_code_to_its_file() {
     );
     let alone = sidecore().args(["run", "--dump-memory", "all", "crash"]).output().unwrap();
     assert!(String::from_utf8_lossy(&alone.stderr).contains("--dump"), "{alone:?}");
+}
+
+#[test]
+fn a_dump_of_the_daemons_remote_goes_among_the_users_own() {
+    let user = User::with_daemon();
+    user.done(&["start", "radio", "echo"]);
+    let id = user.done(&["dump", "save", "radio"]);
+    let id = id.trim_end();
+    assert!(id.starts_with("radio-"), "{id}");
+    assert!(user.done(&["dump", "list"]).contains(id));
+    let told = user.done(&["dump", "info", "radio-"]);
+    assert!(told.contains("remote      radio") && told.contains("registers   yes"), "{told}");
+    let core = user.place.path().join("core");
+    user.done(&["dump", "save", id, "-o", core.to_str().unwrap()]);
+    let other = user.place.path().join("other");
+    user.done(&["dump", "save", "radio", "-o", other.to_str().unwrap()]);
+    let len = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
+    assert_eq!(len(&core), len(&other), "as long as one that the daemon writes at once");
 }

@@ -84,6 +84,28 @@ fn a_saved_dump_is_found_and_is_the_dump_byte_for_byte() {
 }
 
 #[test]
+fn a_core_file_that_somebody_else_wrote_is_kept_byte_for_byte_and_its_zeros_cost_nothing() {
+    let place = Place::new();
+    let store = place.store(Limits::DEFAULT);
+    let gap = 40 << 20;
+    let mut core = bytes(&dump());
+    core.extend(vec![0; gap]);
+    core.extend(b"the last page is a short one");
+    for len in [core.len(), core.len() - 100, 5000, 4096, 0] {
+        let core = &core[..len];
+        let stored = store.import("radio", core).unwrap().stored;
+        let mut read = Vec::new();
+        stored.open().unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == core, "{len} bytes, and read are {}", read.len());
+        assert!(stored.bytes < 200_000, "{} bytes on disk", stored.bytes);
+    }
+    let small = place.store(Limits { bytes: 100, ..Limits::DEFAULT });
+    let before = place.files().len();
+    assert_eq!(small.import("radio", &core[..]).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    assert_eq!(place.files().len(), before);
+}
+
+#[test]
 fn a_dump_is_what_the_memory_was_whatever_runs_afterwards() {
     let mut processor = processor(&[Vdev::rpmsg(1)], Options::new("sim"), |_| Step::Sleep);
     let before = processor.remote().memories().to_vec();

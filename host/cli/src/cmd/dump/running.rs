@@ -1,18 +1,17 @@
 //! A dump of a remote that runs, and runs on.
 
-use std::io;
+use std::io::{self, Seek as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use sidecore_backends::sandbox::Halted;
-use sidecore_processor::dumps::{Store, write_plain};
+use sidecore_processor::dumps::{Saved, Store, write_plain};
 use sidecore_remoteproc::Event;
 use sidecore_remoteproc::coredump::Include;
 
 use super::create;
 use crate::codes;
 use crate::failure::{Failure, Outcome, printable};
-use crate::message::usage;
 use crate::output::{note, print};
 use crate::remote::OURS;
 use crate::target::{Remotes, Target, failed};
@@ -55,19 +54,30 @@ pub(super) fn save(store: &Store, name: &str, output: Option<&Path>, include: In
                 let _ = store.remove(&saved.stored);
                 return Err(lost());
             }
-            print(&format!("{}\n", printable(&saved.stored.id)))?;
-            note(&format_args!("next: sidecore dump gdb {} --image FIRMWARE", printable(&saved.stored.id)));
+            return kept(&saved);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has the daemon write one of its remotes to a file.
-pub(super) fn ask(remotes: &Remotes, target: &Target, output: Option<&Path>) -> Outcome {
-    let Some(output) = output else {
-        return Err(usage("--output FILE says where to write a dump of the daemon's"));
-    };
+/// Says what it is called among the dumps.
+fn kept(saved: &Saved) -> Outcome {
+    print(&format!("{}\n", printable(&saved.stored.id)))?;
+    note(&format_args!("next: sidecore dump gdb {} --image FIRMWARE", printable(&saved.stored.id)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the daemon write one of its remotes to the file, or to one that goes among the dumps.
+pub(super) fn ask(store: &Store, remotes: &Remotes, target: &Target, output: Option<&Path>) -> Outcome {
+    let what = || format!("cannot dump {}", target.id());
     let processor = remotes.processor(target)?;
+    let Some(output) = output else {
+        let lost = |error: io::Error| Failure::new(codes::DUMP, what()).because(error).status(OURS);
+        let mut file = tempfile::tempfile().map_err(lost)?;
+        processor.dump(&file, |_| ()).map_err(|error| failed(what(), &error))?;
+        file.rewind().map_err(lost)?;
+        return kept(&store.import(&target.name, file).map_err(lost)?);
+    };
     let mut refused = None;
     let written = create(output, |file| {
         processor.dump(file, |_| ()).map_err(|error| {
@@ -77,7 +87,7 @@ pub(super) fn ask(remotes: &Remotes, target: &Target, output: Option<&Path>) -> 
         })
     });
     match refused {
-        Some(error) => Err(failed(format!("cannot dump {}", target.id()), &error)),
+        Some(error) => Err(failed(what(), &error)),
         None => written.map(|()| ExitCode::SUCCESS),
     }
 }

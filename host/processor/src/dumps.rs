@@ -103,18 +103,7 @@ impl Store {
     /// # Errors
     /// As of [`save`](Self::save), or the file cannot be read.
     pub fn import(&self, name: &str, core: impl Read) -> io::Result<Saved> {
-        self.keep(name, |packer| {
-            let mut zeros = 0;
-            pages(core, &mut |page| {
-                if page.iter().all(|byte| *byte == 0) {
-                    zeros += page.len() as u64;
-                    return Ok(());
-                }
-                packer.put(Piece::Zeros(std::mem::take(&mut zeros)))?;
-                packer.put(Piece::Bytes(page))
-            })?;
-            packer.put(Piece::Zeros(zeros))
-        })
+        self.keep(name, |packer| pieces(core, &mut |piece| packer.put(piece)))
     }
 
     /// Writes a dump, and removes what is beyond the limits then.
@@ -257,7 +246,9 @@ impl Stored {
     /// # Errors
     /// This one cannot be read, or that one not written. Part of the dump may be in it then.
     pub fn extract(&self, to: &File) -> io::Result<()> {
-        copy_sparse(self.open()?, to)
+        let mut to = Sparse { file: to, at: 0 };
+        pieces(self.open()?, &mut |piece| to.put(piece))?;
+        to.finish()
     }
 
     /// What the dump tells without its memory.
@@ -292,38 +283,38 @@ impl<B: Backend> Processor<B> {
 /// # Errors
 /// The system's, of the file. Part of the dump may be in it then.
 pub fn write_plain(dump: &CoreDump<Arc<Mapping>>, file: &File) -> io::Result<()> {
-    let (mut to, mut at) = (file, 0);
-    dump.write_by(&mut look, &mut |piece| {
-        match piece {
-            Piece::Bytes(bytes) => {
-                to.write_all(bytes)?;
-                at += bytes.len() as u64;
-            }
-            Piece::Zeros(len) => at = to.seek(SeekFrom::Start(at + len))?,
-        }
-        io::Result::Ok(())
-    })?;
-    file.set_len(at)?;
+    let mut to = Sparse { file, at: 0 };
+    dump.write_by(&mut look, &mut |piece| to.put(piece))?;
+    to.finish()?;
     file.sync_all()
 }
 
-/// Copies bytes to a new file, with holes where they are zero.
-fn copy_sparse(from: impl Read, file: &File) -> io::Result<()> {
-    let (mut to, mut at) = (file, 0);
-    pages(from, &mut |page| {
-        at += page.len() as u64;
-        if page.iter().all(|byte| *byte == 0) {
-            to.seek(SeekFrom::Start(at)).map(drop)
-        } else {
-            to.write_all(page)
-        }
-    })?;
-    file.set_len(at)
+/// A new file with holes where memory is zero.
+struct Sparse<'f> {
+    file: &'f File,
+    at: u64,
 }
 
-/// Reads all of it in pages, the last of which may be shorter.
-fn pages(mut from: impl Read, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut room = vec![0; PAGE];
+impl Sparse<'_> {
+    fn put(&mut self, piece: Piece<'_>) -> io::Result<()> {
+        match piece {
+            Piece::Bytes(bytes) => {
+                self.file.write_all(bytes)?;
+                self.at += bytes.len() as u64;
+            }
+            Piece::Zeros(len) => self.at = self.file.seek(SeekFrom::Start(self.at + len))?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.file.set_len(self.at)
+    }
+}
+
+/// Reads all of it; pages of zeros that follow each other are one piece.
+fn pieces(mut from: impl Read, put: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
+    let (mut room, mut zeros) = (vec![0; PAGE], 0);
     loop {
         let mut len = 0;
         while len < room.len() {
@@ -334,10 +325,18 @@ fn pages(mut from: impl Read, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> 
                 Err(error) => return Err(error),
             }
         }
+        let page = &room[..len];
+        if len > 0 && page.iter().all(|byte| *byte == 0) {
+            zeros += len as u64;
+            continue;
+        }
+        if zeros > 0 {
+            put(Piece::Zeros(std::mem::take(&mut zeros)))?;
+        }
         if len == 0 {
             return Ok(());
         }
-        take(&room[..len])?;
+        put(Piece::Bytes(page))?;
     }
 }
 

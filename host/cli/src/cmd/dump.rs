@@ -20,6 +20,7 @@ use crate::codes;
 use crate::debugger;
 use crate::failure::{Failure, Outcome, printable};
 use crate::image::Image;
+use crate::message::usage;
 use crate::output::{note, print};
 use crate::remote::OURS;
 use crate::state;
@@ -137,6 +138,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
             }
             (remote, output) if let Some((remotes, target)) = meant(&store, reach, remote)? => {
                 match target.is_daemons {
+                    true if *memory != Memories::All => {
+                        Err(usage("the daemon dumps all memories: --memory is for `sandbox:NAME`"))
+                    }
                     true => running::ask(&store, &remotes, &target, output.as_deref()),
                     false => running::save(&store, &target.name, output.as_deref(), (*memory).into()),
                 }

@@ -220,4 +220,7 @@ fn a_dump_of_the_daemons_remote_goes_among_the_users_own() {
     user.done(&["dump", "save", "radio", "-o", other.to_str().unwrap()]);
     let len = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
     assert_eq!(len(&core), len(&other), "as long as one that the daemon writes at once");
+    user.fails(&["dump", "save", "radio", "--memory", "writable"], 2, "the daemon dumps all memories");
+    // Where it cannot be kept, nothing is left of it.
+    user.fails(&["dump", "--dumps", "/proc/nowhere", "save", "radio"], 125, "cannot dump radio");
 }

@@ -38,7 +38,7 @@ pub(crate) fn open(helm: &Arc<Helm>, outlet: &Outlet) -> Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     let watched = ours.try_clone().map_err(failed)?;
-    let end = helm.mourn()?;
+    let end = helm.end_signal()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     {
         let mut plug = outlet.lock();

@@ -41,7 +41,7 @@ pub(crate) struct Deck {
     pub(crate) processor: Processor<Sandbox>,
     ports: Vec<Arc<Port>>,
     /// Told when the remote has ended.
-    mourners: Vec<Weak<Signal>>,
+    end_signals: Vec<Weak<Signal>>,
     hub: Weak<Hub>,
     name: String,
     lasts: Lasts,
@@ -95,7 +95,7 @@ impl Helm {
         let deck = Deck {
             processor,
             ports: Vec::new(),
-            mourners: Vec::new(),
+            end_signals: Vec::new(),
             hub,
             name,
             lasts,
@@ -193,11 +193,11 @@ impl Helm {
     }
 
     /// Readable when the remote rang, once it [is watched](Self::watch), and from its end on.
-    pub(crate) fn mourn(&self) -> Result<Arc<Signal>> {
+    pub(crate) fn end_signal(&self) -> Result<Arc<Signal>> {
         let signal = Arc::new(self.signal()?);
         self.with(|deck| {
-            deck.mourners.retain(|mourner| mourner.strong_count() > 0);
-            deck.mourners.push(Arc::downgrade(&signal));
+            deck.end_signals.retain(|signal| signal.strong_count() > 0);
+            deck.end_signals.push(Arc::downgrade(&signal));
         });
         Ok(signal)
     }
@@ -316,7 +316,7 @@ impl Deck {
     fn tell(&self) {
         self.ports.iter().for_each(|port| port.signal.ring(self.processor.is_ready(port.endpoint)));
         let has_ended = self.processor.ended().is_some();
-        self.mourners.iter().filter_map(Weak::upgrade).for_each(|mourner| mourner.ring(has_ended));
+        self.end_signals.iter().filter_map(Weak::upgrade).for_each(|signal| signal.ring(has_ended));
         if let Some(hub) = self.hub.upgrade().filter(|hub| hub.is_heard()) {
             std::iter::from_fn(|| self.processor.event()).for_each(|event| hub.tell(&self.name, &event));
         }

@@ -168,14 +168,19 @@ impl Args {
     }
 }
 
-/// The remote that is meant, and not a dump: those come first.
+/// The remote that is meant, and not a dump: a whole name comes before the beginning of one, and then dumps come first.
 fn meant(store: &Store, reach: &Reach, typed: &str) -> Result<Option<(Remotes, Target)>, Failure> {
-    let is_dump = || all(store).is_ok_and(|all| all.iter().any(|stored| stored.id.starts_with(typed)));
-    if typed.is_empty() || is_dump() {
+    let dumps = all(store).unwrap_or_default();
+    if typed.is_empty() || dumps.iter().any(|stored| stored.id == typed) {
         return Ok(None);
     }
     let remotes = reach.remotes()?;
-    let target = remotes.look_for(typed)?;
+    // A remote's dumps begin with its name.
+    let target = match remotes.look_for_exactly(typed)? {
+        None if dumps.iter().any(|stored| stored.id.starts_with(typed)) => None,
+        None => remotes.look_for(typed)?,
+        named => named,
+    };
     Ok(target.map(|target| (remotes, target)))
 }
 
